@@ -1,0 +1,164 @@
+//! Why a stream failed: the failure kind, its response flag, detail string and retryability; one table for all.
+
+/// Response flags as Envoy prints them in `%RESPONSE_FLAGS%`; several may be set for one stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags(u32);
+
+macro_rules! flags {
+    ($($name:ident = $bit:literal, $short:literal, $long:literal;)*) => {
+        impl Flags {
+            $(#[doc = concat!("`", $short, "`, ", $long)] pub const $name: Flags = Flags(1 << $bit);)*
+            const TABLE: &'static [(Flags, &'static str, &'static str)] = &[$((Flags::$name, $short, $long),)*];
+        }
+    };
+}
+
+flags! {
+    FAILED_LOCAL_HEALTH_CHECK = 0, "LH", "FailedLocalHealthCheck";
+    NO_HEALTHY_UPSTREAM = 1, "UH", "NoHealthyUpstream";
+    UPSTREAM_REQUEST_TIMEOUT = 2, "UT", "UpstreamRequestTimeout";
+    LOCAL_RESET = 3, "LR", "LocalReset";
+    UPSTREAM_REMOTE_RESET = 4, "UR", "UpstreamRemoteReset";
+    UPSTREAM_CONNECTION_FAILURE = 5, "UF", "UpstreamConnectionFailure";
+    UPSTREAM_CONNECTION_TERMINATION = 6, "UC", "UpstreamConnectionTermination";
+    UPSTREAM_OVERFLOW = 7, "UO", "UpstreamOverflow";
+    NO_ROUTE_FOUND = 8, "NR", "NoRouteFound";
+    DELAY_INJECTED = 9, "DI", "DelayInjected";
+    FAULT_INJECTED = 10, "FI", "FaultInjected";
+    RATE_LIMITED = 11, "RL", "RateLimited";
+    UNAUTHORIZED = 12, "UAEX", "UnauthorizedExternalService";
+    RATE_LIMIT_SERVICE_ERROR = 13, "RLSE", "RateLimitServiceError";
+    DOWNSTREAM_CONNECTION_TERMINATION = 14, "DC", "DownstreamConnectionTermination";
+    UPSTREAM_RETRY_LIMIT_EXCEEDED = 15, "URX", "UpstreamRetryLimitExceeded";
+    STREAM_IDLE_TIMEOUT = 16, "SI", "StreamIdleTimeout";
+    INVALID_ENVOY_REQUEST_HEADERS = 17, "IH", "InvalidEnvoyRequestHeaders";
+    DOWNSTREAM_PROTOCOL_ERROR = 18, "DPE", "DownstreamProtocolError";
+    UPSTREAM_MAX_STREAM_DURATION = 19, "UMSDR", "UpstreamMaxStreamDurationReached";
+    RESPONSE_FROM_CACHE = 20, "RFCF", "ResponseFromCacheFilter";
+    NO_FILTER_CONFIG_FOUND = 21, "NFCF", "NoFilterConfigFound";
+    DURATION_TIMEOUT = 22, "DT", "DurationTimeout";
+    UPSTREAM_PROTOCOL_ERROR = 23, "UPE", "UpstreamProtocolError";
+    NO_CLUSTER_FOUND = 24, "NC", "NoClusterFound";
+    OVERLOAD_MANAGER = 25, "OM", "OverloadManagerTerminated";
+    DNS_FAILURE = 26, "DF", "DnsResolutionFailed";
+    DROP_OVERLOAD = 27, "DO", "DropOverload";
+    DOWNSTREAM_REMOTE_RESET = 28, "DR", "DownstreamRemoteReset";
+    UNCONDITIONAL_DROP_OVERLOAD = 29, "UDO", "UnconditionalDropOverload";
+}
+
+impl Flags {
+    /// Adds the flags of `other`.
+    pub fn insert(&mut self, other: Flags) {
+        self.0 |= other.0;
+    }
+
+    /// Whether all flags of `other` are set.
+    pub fn contains(self, other: Flags) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether none is set.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The short names of the flags that are set, in Envoy's order.
+    pub fn short_names(self) -> impl Iterator<Item = &'static str> {
+        Flags::TABLE.iter().filter(move |(flag, ..)| self.contains(*flag)).map(|(_, short, _)| *short)
+    }
+
+    /// The long names (`%RESPONSE_FLAGS_LONG%`) of the flags that are set, in Envoy's order.
+    pub fn long_names(self) -> impl Iterator<Item = &'static str> {
+        Flags::TABLE.iter().filter(move |(flag, ..)| self.contains(*flag)).map(|(.., long)| *long)
+    }
+}
+
+/// What went wrong with one attempt at an upstream, or with choosing one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The cluster that the route names does not exist.
+    NoCluster,
+    /// The cluster has no host to send to.
+    NoHealthyHost,
+    /// A circuit breaker of the cluster is open.
+    Overflow,
+    /// The connection could not be made; with the transport's reason.
+    Connect(String),
+    /// The connection was not made within `connect_timeout`.
+    ConnectTimeout,
+    /// The connection closed before the answer was whole.
+    ConnectionTermination,
+    /// The upstream reset the stream.
+    RemoteReset,
+    /// The upstream refused the stream before it did any work (HTTP/2 `REFUSED_STREAM`, or above GOAWAY's last id).
+    RefusedStream,
+    /// What the upstream sent is no valid answer; with the codec's detail.
+    Protocol(&'static str),
+    /// The route's timeout passed.
+    Timeout,
+    /// The per-try timeout passed.
+    PerTryTimeout,
+}
+
+impl Failure {
+    /// The response flag of an attempt that ended so.
+    pub fn flag(&self) -> Flags {
+        match self {
+            Failure::NoCluster => Flags::NO_CLUSTER_FOUND,
+            Failure::NoHealthyHost => Flags::NO_HEALTHY_UPSTREAM,
+            Failure::Overflow => Flags::UPSTREAM_OVERFLOW,
+            Failure::Connect(_) | Failure::ConnectTimeout => Flags::UPSTREAM_CONNECTION_FAILURE,
+            Failure::ConnectionTermination => Flags::UPSTREAM_CONNECTION_TERMINATION,
+            Failure::RemoteReset | Failure::RefusedStream => Flags::UPSTREAM_REMOTE_RESET,
+            Failure::Protocol(_) => Flags::UPSTREAM_PROTOCOL_ERROR,
+            Failure::Timeout | Failure::PerTryTimeout => Flags::UPSTREAM_REQUEST_TIMEOUT,
+        }
+    }
+
+    /// The status of the local reply.
+    pub fn status(&self) -> u16 {
+        match self {
+            Failure::Timeout | Failure::PerTryTimeout => 504,
+            Failure::Protocol(_) => 502,
+            _ => 503,
+        }
+    }
+
+    /// The body of the local reply, as Envoy words it.
+    pub fn body(&self) -> String {
+        const RESET: &str = "upstream connect error or disconnect/reset before headers. reset reason: ";
+        match self {
+            Failure::NoCluster => String::new(),
+            Failure::NoHealthyHost => "no healthy upstream".into(),
+            Failure::Overflow => format!("{RESET}overflow"),
+            Failure::Connect(reason) if reason.is_empty() => format!("{RESET}remote connection failure"),
+            Failure::Connect(reason) => format!("{RESET}remote connection failure, transport failure reason: {reason}"),
+            Failure::ConnectTimeout => format!("{RESET}connection timeout"),
+            Failure::ConnectionTermination => format!("{RESET}connection termination"),
+            Failure::RemoteReset => format!("{RESET}remote reset"),
+            Failure::RefusedStream => format!("{RESET}remote refused stream reset"),
+            Failure::Protocol(_) => format!("{RESET}protocol error"),
+            Failure::Timeout | Failure::PerTryTimeout => "upstream request timeout".into(),
+        }
+    }
+
+    /// `%RESPONSE_CODE_DETAILS%` of the local reply.
+    pub fn detail(&self) -> String {
+        match self {
+            Failure::NoCluster => "cluster_not_found".into(),
+            Failure::NoHealthyHost => "no_healthy_upstream".into(),
+            Failure::Overflow => "upstream_reset_before_response_started{overflow}".into(),
+            Failure::Connect(reason) if reason.is_empty() => "upstream_reset_before_response_started{remote_connection_failure}".into(),
+            Failure::Connect(reason) => {
+                format!("upstream_reset_before_response_started{{remote_connection_failure|{}}}", reason.replace(' ', "_"))
+            }
+            Failure::ConnectTimeout => "upstream_reset_before_response_started{connection_timeout}".into(),
+            Failure::ConnectionTermination => "upstream_reset_before_response_started{connection_termination}".into(),
+            Failure::RemoteReset => "upstream_reset_before_response_started{remote_reset}".into(),
+            Failure::RefusedStream => "upstream_reset_before_response_started{remote_refused_stream_reset}".into(),
+            Failure::Protocol(detail) => format!("upstream_reset_before_response_started{{protocol_error|{detail}}}"),
+            Failure::Timeout => "upstream_response_timeout".into(),
+            Failure::PerTryTimeout => "upstream_per_try_timeout".into(),
+        }
+    }
+}

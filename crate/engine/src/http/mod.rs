@@ -1,0 +1,3 @@
+//! HTTP: the header list, codecs, connection manager, normalization and local replies.
+
+pub mod header;

@@ -1,0 +1,5 @@
+//! The proxy engine: everything but Node and Kubernetes.
+
+pub mod error;
+pub mod http;
+pub mod stream_info;
