@@ -1,0 +1,102 @@
+// Runs one prepared case against one running proxy and returns its outcome as text.
+import fs from 'node:fs';
+import { connect, sleep } from './raw.mjs';
+import { h2connect } from './h2.mjs';
+import { adminGet } from './proxy.mjs';
+import { render } from './outcome.mjs';
+
+export async function runCase(c, prepared, proxy) {
+  const wires = [];
+  const sessions = [];
+  const ports = new Map([[proxy.adminPort, 'admin']]);
+  for (const [n, p] of Object.entries(prepared.ports)) ports.set(p, n);
+  for (const [n, p] of Object.entries(prepared.listenerPorts)) ports.set(p, `${n}-listener`);
+  const own = new Set();
+  const note = text => { for (const id of String(text).match(/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g) ?? []) own.add(id); };
+  const port = name => name === 'admin' ? proxy.adminPort : prepared.listenerPorts[name];
+  const ctx = {
+    proxy, sleep, upstreams: prepared.upstreams, port, id: c.id,
+    admin: (url, method) => adminGet(proxy.adminPort, url, method),
+    /** A client connection; its bytes and state become part of the outcome unless `hidden`. */
+    async connect(name = 'main', { hidden = false, note: text, ...options } = {}) {
+      const wire = await connect(port(name), options);
+      ports.set(wire.localPort, 'client');
+      const write = wire.write.bind(wire);
+      wire.write = d => { note(d); write(d); };
+      wire.note = text;
+      (hidden ? sessions : wires).push(wire);
+      return wire;
+    },
+    async h2(name = 'main', options) {
+      const s = await h2connect(port(name), options);
+      sessions.push(s);
+      return s;
+    },
+    /** Waits until a stat of this case has a value that `test` accepts; returns the value. */
+    async stat(name, test, ms = 5000) {
+      const deadline = Date.now() + ms;
+      for (;;) {
+        const line = (await this.admin('/stats')).split('\n').find(l => l.startsWith(`${name.replace('ID', c.id)}: `));
+        const value = line === undefined ? undefined : Number(line.split(': ')[1]);
+        if (test(value) || Date.now() > deadline) return value;
+        await sleep(30);
+      }
+    },
+  };
+  let extra;
+  try {
+    extra = c.client ? await c.client(ctx) : await sendSteps(ctx, c.send);
+  } catch (error) {
+    extra = { failed: String(error?.message ?? error).replace(/:\d{4,5}\b/g, ':<port>'), ...(process.env.PARITY_TRACE && { stack: error?.stack }) };
+  }
+  const wait = c.settle ?? 2000;
+  await Promise.all(wires.map(w => w.settle(wait)));
+  await quiet(prepared, 150);
+  const clients = wires.map(w => ({ bytes: c.view ? c.view(w.text) : w.text, state: w.state === 'reset' ? 'closed' : w.state, note: w.note }));
+  const upstreams = Object.fromEntries(Object.entries(prepared.upstreams).map(([n, u]) => [n, c.viewUpstream ? c.viewUpstream(u.saw()) : structuredClone(u.saw())]));
+  const outcome = { clients, upstreams, ...(extra !== undefined && { extra }) };
+  if (c.stats) outcome.stats = await statLines(c, ctx); // before the connections close, as the client saw it
+  for (const w of wires) w.destroy();
+  for (const s of sessions) s.destroy();
+  if (c.log) outcome.log = await logText(c, prepared);
+  for (const u of Object.values(prepared.upstreams)) u.close();
+  return { text: render(outcome, ports, own), outcome };
+}
+
+/** One connection, one list of steps: bytes, a pause in ms, { res }, { head }, { has }, { fin }, { rst }. */
+async function sendSteps(ctx, steps) {
+  const wire = await ctx.connect();
+  for (const step of [steps].flat()) {
+    if (typeof step === 'string') wire.write(step);
+    else if (typeof step === 'number') await ctx.sleep(step);
+    else if (step.res) await wire.response();
+    else if (step.head) await wire.response({ head: true });
+    else if (step.has) await wire.has(step.has);
+    else if (step.fin) wire.end();
+    else if (step.rst) wire.reset();
+  }
+}
+
+async function quiet(prepared, ms) {
+  for (let i = 0; i < 100; i++) {
+    const last = Math.max(0, ...Object.values(prepared.upstreams).map(u => u.lastActivity));
+    if (Date.now() - last >= ms) return;
+    await sleep(ms);
+  }
+}
+
+async function statLines(c, ctx) {
+  const text = c.statsText ? await c.statsText(ctx) : await ctx.admin('/stats');
+  return text.split('\n').filter(l => l.includes(c.id)).map(l => l.replaceAll(c.id, 'ID')).filter(l => c.stats.some(r => r.test(l)))
+    .map(l => l.replace(/127\.0\.0\.1_\d+/, '127.0.0.1_<port>')).sort();
+}
+
+async function logText(c, prepared) {
+  const want = c.logLines ?? 1;
+  for (let i = 0; i < 60; i++) {
+    const text = fs.existsSync(prepared.log) ? fs.readFileSync(prepared.log, 'latin1') : '';
+    if (text.split('\n').length > want) return (c.viewLog ? c.viewLog(text) : text);
+    await sleep(50);
+  }
+  return fs.existsSync(prepared.log) ? fs.readFileSync(prepared.log, 'latin1') : '(no log)';
+}
