@@ -2,4 +2,5 @@
 
 pub mod error;
 pub mod http;
+pub mod stats;
 pub mod stream_info;

@@ -1,0 +1,505 @@
+//! One family of stats: a prefix, a template of names, and each thread's cells.
+
+use std::{
+    cmp::Ordering,
+    fmt::Write as _,
+    sync::{
+        Arc, Mutex, OnceLock, Weak,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use super::{Inner, histogram, histogram::Distribution, lock, shard_of};
+
+/// The unit of a histogram's values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// A count.
+    Unspecified,
+    /// Bytes.
+    Bytes,
+    /// Microseconds.
+    Microseconds,
+    /// Milliseconds.
+    Milliseconds,
+}
+
+/// A list of names that are registered together below one prefix.
+pub struct Template {
+    /// Counters.
+    pub counters: &'static [&'static str],
+    /// Gauges.
+    pub gauges: &'static [&'static str],
+    /// Histograms and their units; they are shown even without values.
+    pub histograms: &'static [(&'static str, Unit)],
+    /// Histograms that do not exist before their first value.
+    pub lazy_histograms: &'static [(&'static str, Unit)],
+    /// The whole block does not exist before it was touched.
+    pub lazy: bool,
+    /// Has `upstream_rq_<code>`, which exist from their first answer on.
+    pub codes: bool,
+}
+
+/// A template with nothing in it.
+pub const EMPTY: Template = Template { counters: &[], gauges: &[], histograms: &[], lazy_histograms: &[], lazy: false, codes: false };
+
+pub(super) static COUNTER: Template = Template { counters: &[""], ..EMPTY };
+pub(super) static GAUGE: Template = Template { gauges: &[""], ..EMPTY };
+
+/// The template of a single histogram.
+pub(super) fn histogram_template(unit: Unit) -> &'static Template {
+    static UNSPECIFIED: Template = Template { histograms: &[("", Unit::Unspecified)], ..EMPTY };
+    static BYTES: Template = Template { histograms: &[("", Unit::Bytes)], ..EMPTY };
+    static MICROSECONDS: Template = Template { histograms: &[("", Unit::Microseconds)], ..EMPTY };
+    static MILLISECONDS: Template = Template { histograms: &[("", Unit::Milliseconds)], ..EMPTY };
+    match unit {
+        Unit::Unspecified => &UNSPECIFIED,
+        Unit::Bytes => &BYTES,
+        Unit::Microseconds => &MICROSECONDS,
+        Unit::Milliseconds => &MILLISECONDS,
+    }
+}
+
+/// The cells of one template under one prefix.
+pub struct Block {
+    store_id: u64,
+    store: Weak<Inner>,
+    prefix: Arc<str>,
+    template: &'static Template,
+    /// Shard 0 is shared by all threads without one of their own.
+    shards: Box<[OnceLock<Box<Cells>>]>,
+    /// What `reset_counters` takes off each counter; the cells belong to their writers and are never set back.
+    reset: OnceLock<Box<[AtomicU64]>>,
+    code_reset: OnceLock<Mutex<Vec<(u32, u64)>>>,
+    flushed: OnceLock<Box<[Mutex<Flushed>]>>,
+}
+
+/// A histogram's last two readings by the flush.
+#[derive(Default)]
+struct Flushed {
+    total: Distribution,
+    interval: Distribution,
+}
+
+/// One shard's cells.
+struct Cells {
+    /// Counters, then two for each gauge: what was added, what was subtracted.
+    numbers: Box<[AtomicU64]>,
+    histograms: Box<[OnceLock<Box<histogram::Cells>>]>,
+    codes: OnceLock<Box<CodeCell>>,
+}
+
+/// Answers with one code in one scope; a chain, since a cluster gives only a few.
+struct CodeCell {
+    key: u32,
+    count: AtomicU64,
+    next: OnceLock<Box<CodeCell>>,
+}
+
+impl CodeCell {
+    fn new(key: u32) -> Box<CodeCell> {
+        Box::new(CodeCell { key, count: AtomicU64::new(0), next: OnceLock::new() })
+    }
+}
+
+impl Template {
+    fn numbers(&self) -> usize {
+        self.counters.len() + 2 * self.gauges.len()
+    }
+
+    fn histogram(&self, index: usize) -> (&'static str, bool) {
+        match index.checked_sub(self.histograms.len()) {
+            None => (self.histograms[index].0, false),
+            Some(lazy) => (self.lazy_histograms[lazy].0, true),
+        }
+    }
+
+    fn histogram_count(&self) -> usize {
+        self.histograms.len() + self.lazy_histograms.len()
+    }
+}
+
+/// What one stat reads.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// A counter's value.
+    Counter(u64),
+    /// A gauge's value.
+    Gauge(u64),
+    /// A histogram: all values, and those of the last whole interval.
+    Histogram {
+        /// All values.
+        total: Distribution,
+        /// The values between the last two flushes.
+        interval: Distribution,
+    },
+}
+
+/// One stat at the moment of reading.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    prefix: Arc<str>,
+    scope: &'static str,
+    name: &'static str,
+    /// Response code, where the name ends in one.
+    code: Code,
+    /// The value.
+    pub value: Value,
+    /// Whether it was ever written, as `usedonly` asks.
+    pub used: bool,
+}
+
+/// The end of a name that is a response code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Code {
+    None,
+    Exact(u16),
+    Class(u16),
+}
+
+impl Reading {
+    /// Writes the full name over `name`.
+    pub fn write_name(&self, name: &mut String) {
+        name.clear();
+        name.push_str(&self.prefix);
+        if !self.scope.is_empty() || !self.name.is_empty() {
+            name.push('.');
+        }
+        name.push_str(self.scope);
+        name.push_str(self.name);
+        // Writing into a String does not fail.
+        let _ = match self.code {
+            Code::None => Ok(()),
+            Code::Exact(code) => write!(name, "{code}"),
+            Code::Class(class) => write!(name, "{class}xx"),
+        };
+    }
+
+    pub(super) fn by_name(a: &Reading, b: &Reading) -> Ordering {
+        if Arc::ptr_eq(&a.prefix, &b.prefix) && a.code == Code::None && b.code == Code::None {
+            return (a.scope.bytes().chain(a.name.bytes())).cmp(b.scope.bytes().chain(b.name.bytes()));
+        }
+        let mut names = (String::new(), String::new());
+        a.write_name(&mut names.0);
+        b.write_name(&mut names.1);
+        names.0.cmp(&names.1)
+    }
+}
+
+const INTERNAL: u32 = 1 << 16;
+const CANARY: u32 = 1 << 17;
+
+impl Block {
+    pub(super) fn new(store_id: u64, store: Weak<Inner>, prefix: Arc<str>, template: &'static Template, shards: usize) -> Block {
+        let shards = (0..shards).map(|_| OnceLock::new()).collect();
+        Block { store_id, store, prefix, template, shards, reset: OnceLock::new(), code_reset: OnceLock::new(), flushed: OnceLock::new() }
+    }
+
+    /// The prefix, sanitized.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The names.
+    pub fn template(&self) -> &'static Template {
+        self.template
+    }
+
+    /// Makes a lazy block appear.
+    pub fn touch(&self) {
+        self.cells();
+    }
+
+    /// The counter at `index` of the template.
+    #[inline]
+    pub fn counter(&self, index: usize) -> CounterRef<'_> {
+        CounterRef { block: self, index }
+    }
+
+    /// The gauge at `index` of the template.
+    #[inline]
+    pub fn gauge(&self, index: usize) -> GaugeRef<'_> {
+        GaugeRef { block: self, index: self.template.counters.len() + 2 * index }
+    }
+
+    /// The histogram at `index` of the template, the lazy ones behind the others.
+    #[inline]
+    pub fn histogram(&self, index: usize) -> HistogramRef<'_> {
+        HistogramRef { block: self, index }
+    }
+
+    /// Counts an answer under `upstream_rq_<code>`, its class, and the same below `internal.` or `external.` and `canary.`.
+    pub fn count_code(&self, code: u16, internal: bool, canary: bool) {
+        let key = u32::from(code) | if internal { INTERNAL } else { 0 } | if canary { CANARY } else { 0 };
+        let (cells, shared) = self.cells();
+        let mut cell = cells.codes.get_or_init(|| CodeCell::new(key));
+        // Another thread may put a different code first (in the shared shard), so look again after each step.
+        while cell.key != key {
+            cell = cell.next.get_or_init(|| CodeCell::new(key));
+        }
+        add(shared, &cell.count, 1);
+    }
+
+    /// The current thread's cells, and whether others write them too.
+    #[inline]
+    fn cells(&self) -> (&Cells, bool) {
+        let mut index = shard_of(self.store_id);
+        // A block has a shard for each worker; 0 for one that came in addition.
+        if index >= self.shards.len() {
+            index = 0;
+        }
+        (self.shards[index].get_or_init(|| self.new_cells()), index == 0)
+    }
+
+    #[cold]
+    fn new_cells(&self) -> Box<Cells> {
+        Box::new(Cells {
+            numbers: (0..self.template.numbers()).map(|_| AtomicU64::new(0)).collect(),
+            histograms: (0..self.template.histogram_count()).map(|_| OnceLock::new()).collect(),
+            codes: OnceLock::new(),
+        })
+    }
+
+    #[inline]
+    fn add(&self, index: usize, n: u64) {
+        let (cells, shared) = self.cells();
+        add(shared, &cells.numbers[index], n);
+    }
+
+    fn touched(&self) -> impl Iterator<Item = &Cells> {
+        self.shards.iter().filter_map(|s| s.get().map(|c| &**c))
+    }
+
+    fn sum(&self, index: usize) -> u64 {
+        self.touched().fold(0, |sum, c| sum.wrapping_add(c.numbers[index].load(Relaxed)))
+    }
+
+    /// The count since the last reset, and the count of all time.
+    fn counted(&self, index: usize) -> (u64, u64) {
+        let total = self.sum(index);
+        (total.wrapping_sub(self.reset.get().map_or(0, |r| r[index].load(Relaxed))), total)
+    }
+
+    fn total(&self, index: usize) -> Distribution {
+        let mut total = Distribution::default();
+        self.touched().filter_map(|c| c.histograms[index].get()).for_each(|h| h.merge(&mut total));
+        total
+    }
+
+    pub(super) fn reset_counters(&self) {
+        if self.touched().next().is_none() {
+            return;
+        }
+        let count = self.template.counters.len();
+        let reset = self.reset.get_or_init(|| (0..count).map(|_| AtomicU64::new(0)).collect());
+        for (index, cell) in reset.iter().enumerate() {
+            cell.store(self.sum(index), Relaxed);
+        }
+        if self.template.codes {
+            *lock(self.code_reset.get_or_init(Mutex::default)) = self.code_counts();
+        }
+    }
+
+    pub(super) fn flush(&self) {
+        if self.template.histogram_count() == 0 || self.touched().next().is_none() {
+            return;
+        }
+        for index in 0..self.template.histogram_count() {
+            let total = self.total(index);
+            if total.is_empty() {
+                continue;
+            }
+            let all = self.flushed.get_or_init(|| (0..self.template.histogram_count()).map(|_| Mutex::default()).collect());
+            let mut flushed = lock(&all[index]);
+            flushed.interval = total.since(&flushed.total);
+            flushed.total = total;
+        }
+    }
+
+    /// Calls `see` for every stat of the block, in no order.
+    pub(super) fn read(&self, see: &mut impl FnMut(Reading)) {
+        let template = self.template;
+        if template.lazy && self.touched().next().is_none() {
+            return;
+        }
+        let reading = |scope, name, code, value, used| Reading { prefix: self.prefix.clone(), scope, name, code, value, used };
+        for (index, name) in template.counters.iter().enumerate() {
+            let (value, total) = self.counted(index);
+            see(reading("", name, Code::None, Value::Counter(value), total != 0));
+        }
+        for (index, name) in template.gauges.iter().enumerate() {
+            let at = template.counters.len() + 2 * index;
+            let (up, down) = (self.sum(at), self.sum(at + 1));
+            see(reading("", name, Code::None, Value::Gauge(up.wrapping_sub(down)), up != 0 || down != 0));
+        }
+        for index in 0..template.histogram_count() {
+            let (name, lazy) = template.histogram(index);
+            let total = self.total(index);
+            if lazy && total.is_empty() {
+                continue;
+            }
+            let used = !total.is_empty();
+            let interval = self.flushed.get().map(|f| lock(&f[index]).interval.clone()).unwrap_or_default();
+            see(reading("", name, Code::None, Value::Histogram { total, interval }, used));
+        }
+        if template.codes {
+            self.read_codes(&mut |scope, name, code, count| see(reading(scope, name, code, Value::Counter(count), true)));
+        }
+    }
+
+    /// Answers of all time by code and scope.
+    fn code_counts(&self) -> Vec<(u32, u64)> {
+        let mut counts: Vec<(u32, u64)> = Vec::new();
+        for cells in self.touched() {
+            let mut next = cells.codes.get();
+            while let Some(cell) = next {
+                let count = cell.count.load(Relaxed);
+                match counts.iter_mut().find(|c| c.0 == cell.key) {
+                    Some(known) => known.1 += count,
+                    None => counts.push((cell.key, count)),
+                }
+                next = cell.next.get();
+            }
+        }
+        counts
+    }
+
+    fn read_codes(&self, see: &mut impl FnMut(&'static str, &'static str, Code, u64)) {
+        let mut counts = self.code_counts();
+        if let Some(reset) = self.code_reset.get() {
+            for (key, before) in lock(reset).iter() {
+                counts.iter_mut().filter(|c| c.0 == *key).for_each(|c| c.1 = c.1.saturating_sub(*before));
+            }
+        }
+        const SCOPES: [(&str, u32, u32); 4] =
+            [("", 0, 0), ("external.", INTERNAL, 0), ("internal.", INTERNAL, INTERNAL), ("canary.", CANARY, CANARY)];
+        for (scope, mask, want) in SCOPES {
+            let mut codes: Vec<(Code, u64)> = Vec::new();
+            let mut completed = None;
+            for &(key, count) in counts.iter().filter(|(key, _)| key & mask == want) {
+                let code = key as u16;
+                completed = Some(completed.unwrap_or(0) + count);
+                let class = (1..=5).contains(&(code / 100)).then_some(Code::Class(code / 100));
+                for name in [Some(Code::Exact(code)), class].into_iter().flatten() {
+                    match codes.iter_mut().find(|c| c.0 == name) {
+                        Some(known) => known.1 += count,
+                        None => codes.push((name, count)),
+                    }
+                }
+            }
+            for (code, count) in codes {
+                see(scope, "upstream_rq_", code, count);
+            }
+            // The plain one is a counter of the template, there from the start.
+            if let (Some(completed), false) = (completed, scope.is_empty()) {
+                see(scope, "upstream_rq_completed", Code::None, completed);
+            }
+        }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        if let Some(store) = self.store.upgrade() {
+            store.forget(&self.prefix);
+        }
+    }
+}
+
+/// Adds to a cell: plainly where this thread is its only writer.
+#[inline]
+fn add(shared: bool, cell: &AtomicU64, n: u64) {
+    if shared {
+        cell.fetch_add(n, Relaxed);
+    } else {
+        cell.store(cell.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+}
+
+/// A counter of a block.
+#[derive(Clone, Copy)]
+pub struct CounterRef<'a> {
+    block: &'a Block,
+    index: usize,
+}
+
+impl CounterRef<'_> {
+    /// Adds 1.
+    #[inline]
+    pub fn inc(self) {
+        self.block.add(self.index, 1);
+    }
+
+    /// Adds `n`.
+    #[inline]
+    pub fn add(self, n: u64) {
+        self.block.add(self.index, n);
+    }
+
+    /// The value now, over all threads.
+    pub fn value(self) -> u64 {
+        self.block.counted(self.index).0
+    }
+}
+
+/// A gauge of a block; what all threads add and subtract is one sum.
+#[derive(Clone, Copy)]
+pub struct GaugeRef<'a> {
+    block: &'a Block,
+    index: usize,
+}
+
+impl GaugeRef<'_> {
+    /// Adds 1.
+    #[inline]
+    pub fn inc(self) {
+        self.add(1);
+    }
+
+    /// Subtracts 1.
+    #[inline]
+    pub fn dec(self) {
+        self.sub(1);
+    }
+
+    /// Adds `n`.
+    #[inline]
+    pub fn add(self, n: u64) {
+        self.block.add(self.index, n);
+    }
+
+    /// Subtracts `n`.
+    #[inline]
+    pub fn sub(self, n: u64) {
+        self.block.add(self.index + 1, n);
+    }
+
+    /// Sets the value; for one writer on the control side.
+    pub fn set(self, value: u64) {
+        // One up and one down more, so that it counts as used even where the value is 0.
+        let now = self.value();
+        self.block.add(self.index, value.wrapping_sub(now).wrapping_add(1));
+        self.block.add(self.index + 1, 1);
+    }
+
+    /// The value now, over all threads.
+    pub fn value(self) -> u64 {
+        self.block.sum(self.index).wrapping_sub(self.block.sum(self.index + 1))
+    }
+}
+
+/// A histogram of a block.
+#[derive(Clone, Copy)]
+pub struct HistogramRef<'a> {
+    block: &'a Block,
+    index: usize,
+}
+
+impl HistogramRef<'_> {
+    /// Records one value, in the histogram's unit.
+    #[inline]
+    pub fn record(self, value: u64) {
+        let (cells, shared) = self.block.cells();
+        cells.histograms[self.index].get_or_init(Box::default).record(value, |cell, n| add(shared, cell, n));
+    }
+}
