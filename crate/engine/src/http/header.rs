@@ -16,9 +16,21 @@ macro_rules! known_headers {
         impl Known {
             /// The variant of a lower-case name.
             pub fn of(name: &[u8]) -> Known {
-                $(const $variant: &[u8] = $name.as_bytes();)*
-                #[allow(non_upper_case_globals)]
-                match name { $($variant => Known::$variant,)* _ => Known::Other }
+                const ALL: &[Known] = &[Known::Other, $(Known::$variant,)*];
+                const NAMES: &[&str] = &["", $($name,)*];
+                const SLOTS: [u8; 512] = super::slots(NAMES);
+                if name.is_empty() {
+                    return Known::Other;
+                }
+                let mut slot = super::slot(name);
+                loop {
+                    // A zero ends the run of a slot, and the table is never full, so that the loop ends.
+                    let at = SLOTS[slot] as usize;
+                    if at == 0 || NAMES[at].as_bytes() == name {
+                        return ALL[at];
+                    }
+                    slot = (slot + 1) % SLOTS.len();
+                }
             }
 
             /// The lower-case name; empty for `Other`.
@@ -29,7 +41,27 @@ macro_rules! known_headers {
     };
 }
 
-#[allow(non_upper_case_globals)]
+/// The hash of a name in the table of known ones: its length and three of its bytes tell them apart well enough.
+const fn slot(name: &[u8]) -> usize {
+    let n = name.len();
+    (n * 73 + name[0] as usize * 31 + name[n - 1] as usize * 7 + name[n / 2] as usize * 193) % 512
+}
+
+/// Open addressing with linear probing, laid out by the compiler.
+const fn slots(names: &[&str]) -> [u8; 512] {
+    let mut slots = [0; 512];
+    let mut at = 1;
+    while at < names.len() {
+        let mut slot = slot(names[at].as_bytes());
+        while slots[slot] != 0 {
+            slot = (slot + 1) % 512;
+        }
+        slots[slot] = at as u8;
+        at += 1;
+    }
+    slots
+}
+
 mod known {
     known_headers! {
         Method => ":method", Path => ":path", Authority => ":authority", Scheme => ":scheme", Protocol => ":protocol", Status => ":status",
@@ -52,6 +84,9 @@ mod known {
         EnvoyRetryOn => "x-envoy-retry-on", EnvoyUpstreamAltStatName => "x-envoy-upstream-alt-stat-name", EnvoyUpstreamCanary => "x-envoy-upstream-canary",
         EnvoyUpstreamHealthCheckedCluster => "x-envoy-upstream-healthchecked-cluster", EnvoyUpstreamRqPerTryTimeoutMs => "x-envoy-upstream-rq-per-try-timeout-ms",
         EnvoyUpstreamRqTimeoutAltResponse => "x-envoy-upstream-rq-timeout-alt-response", EnvoyUpstreamRqTimeoutMs => "x-envoy-upstream-rq-timeout-ms",
+        AccessControlAllowOrigin => "access-control-allow-origin", AccessControlRequestHeaders => "access-control-request-headers",
+        AccessControlRequestMethod => "access-control-request-method", Age => "age", CdnLoop => "cdn-loop", Etag => "etag", Expires => "expires",
+        IfModifiedSince => "if-modified-since", IfNoneMatch => "if-none-match", IfRange => "if-range", LastModified => "last-modified", Pragma => "pragma", Vary => "vary",
         EnvoyUpstreamServiceTime => "x-envoy-upstream-service-time", EnvoyUpstreamStreamDurationMs => "x-envoy-upstream-stream-duration-ms",
     }
 }

@@ -1,3 +1,5 @@
 //! HTTP: the header list, codecs, connection manager, normalization and local replies.
 
 pub mod header;
+pub mod settings;
+pub mod h1;

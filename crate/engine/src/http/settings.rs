@@ -1,0 +1,385 @@
+//! The settings of one HTTP connection manager, compiled: plain data that the data plane reads.
+//!
+//! `config` fills it from the `HttpConnectionManager` message; the defaults are Envoy's.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+/// Compiled settings of one HTTP connection manager.
+#[derive(Clone, Debug)]
+pub struct ConnectionManager {
+    /// `codec_type`.
+    pub codec: Codec,
+    /// `server_name`: value of the `server` header; default `envoy`.
+    pub server_name: Arc<str>,
+    /// `server_header_transformation`; default [`ServerHeader::Overwrite`].
+    pub server_header: ServerHeader,
+    /// `scheme_header_transformation`: writes this scheme over the request's own.
+    pub scheme_to_overwrite: Option<Scheme>,
+    /// `use_remote_address`: the peer's address is the client's; default false.
+    pub use_remote_address: bool,
+    /// `xff_num_trusted_hops`: how many proxies in front of this one are trusted; default 0.
+    pub xff_num_trusted_hops: u32,
+    /// `skip_xff_append`; default false.
+    pub skip_xff_append: bool,
+    /// `via`: value that is appended to `via` of requests and answers; empty means none.
+    pub via: Arc<str>,
+    /// `generate_request_id`; default true.
+    pub generate_request_id: bool,
+    /// `preserve_external_request_id`; default false.
+    pub preserve_external_request_id: bool,
+    /// `always_set_request_id_in_response`; default false.
+    pub always_set_request_id_in_response: bool,
+    /// `proxy_100_continue`: `expect: 100-continue` goes upstream instead of being answered here; default false.
+    pub proxy_100_continue: bool,
+    /// `add_user_agent`: writes the service cluster's name as `user-agent` and `x-envoy-downstream-service-cluster`.
+    pub user_agent: Option<Arc<str>>,
+    /// The node's name for `x-envoy-downstream-service-node`; used where `user_agent` is set.
+    pub node_name: Arc<str>,
+    /// `append_x_forwarded_port`; default false.
+    pub append_x_forwarded_port: bool,
+    /// `forward_client_cert_details`; default [`ForwardClientCert::Sanitize`].
+    pub forward_client_cert: ForwardClientCert,
+    /// `internal_address_config`: which addresses count as internal; none by default.
+    pub internal_addresses: InternalAddresses,
+    /// `request_timeout`; absent by default.
+    pub request_timeout: Option<Duration>,
+    /// `request_headers_timeout`; absent by default.
+    pub request_headers_timeout: Option<Duration>,
+    /// `stream_idle_timeout`; default 5 minutes, absent where the configuration says 0.
+    pub stream_idle_timeout: Option<Duration>,
+    /// `common_http_protocol_options.idle_timeout`; default 1 hour, absent where the configuration says 0.
+    pub idle_timeout: Option<Duration>,
+    /// `common_http_protocol_options.max_connection_duration`; absent by default.
+    pub max_connection_duration: Option<Duration>,
+    /// `common_http_protocol_options.max_stream_duration`; absent by default.
+    pub max_stream_duration: Option<Duration>,
+    /// `common_http_protocol_options.max_requests_per_connection`; 0 means without limit.
+    pub max_requests_per_connection: u32,
+    /// `drain_timeout`; default 5 s.
+    pub drain_timeout: Duration,
+    /// `delayed_close_timeout`; default 1 s, absent where the configuration says 0.
+    pub delayed_close_timeout: Option<Duration>,
+    /// `max_request_headers_kb`, in bytes; default 60 KiB.
+    pub max_request_headers_bytes: usize,
+    /// `common_http_protocol_options.max_headers_count`; default 100.
+    pub max_headers_count: usize,
+    /// `common_http_protocol_options.headers_with_underscores_action`; default [`Underscores::Allow`].
+    pub underscores: Underscores,
+    /// `http_protocol_options`.
+    pub http1: Http1,
+    /// `http2_protocol_options`.
+    pub http2: Http2,
+    /// `normalize_path`, `merge_slashes` and `path_with_escaped_slashes_action`.
+    pub path: PathOptions,
+    /// `strip_matching_host_port` and `strip_any_host_port`.
+    pub strip_port: StripPort,
+    /// `strip_trailing_host_dot`; default false.
+    pub strip_trailing_host_dot: bool,
+    /// `upgrade_configs`.
+    pub upgrades: Vec<Upgrade>,
+}
+
+impl Default for ConnectionManager {
+    fn default() -> ConnectionManager {
+        ConnectionManager {
+            codec: Codec::Auto,
+            server_name: "envoy".into(),
+            server_header: ServerHeader::Overwrite,
+            scheme_to_overwrite: None,
+            use_remote_address: false,
+            xff_num_trusted_hops: 0,
+            skip_xff_append: false,
+            via: "".into(),
+            generate_request_id: true,
+            preserve_external_request_id: false,
+            always_set_request_id_in_response: false,
+            proxy_100_continue: false,
+            user_agent: None,
+            node_name: "".into(),
+            append_x_forwarded_port: false,
+            forward_client_cert: ForwardClientCert::Sanitize,
+            internal_addresses: InternalAddresses::default(),
+            request_timeout: None,
+            request_headers_timeout: None,
+            stream_idle_timeout: Some(Duration::from_secs(300)),
+            idle_timeout: Some(Duration::from_secs(3600)),
+            max_connection_duration: None,
+            max_stream_duration: None,
+            max_requests_per_connection: 0,
+            drain_timeout: Duration::from_secs(5),
+            delayed_close_timeout: Some(Duration::from_secs(1)),
+            max_request_headers_bytes: 60 * 1024,
+            max_headers_count: 100,
+            underscores: Underscores::Allow,
+            http1: Http1::default(),
+            http2: Http2::default(),
+            path: PathOptions::default(),
+            strip_port: StripPort::None,
+            strip_trailing_host_dot: false,
+            upgrades: Vec::new(),
+        }
+    }
+}
+
+impl ConnectionManager {
+    /// Whether an upgrade of this type (the `upgrade` header's value, or `CONNECT`) is allowed; no match means no.
+    pub fn allows_upgrade(&self, kind: &[u8]) -> bool {
+        self.upgrades.iter().find(|u| u.kind.as_bytes().eq_ignore_ascii_case(kind)).is_some_and(|u| u.enabled)
+    }
+}
+
+/// `codec_type`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Codec {
+    /// ALPN decides, else the connection's first bytes.
+    #[default]
+    Auto,
+    /// HTTP/1 only.
+    Http1,
+    /// HTTP/2 only.
+    Http2,
+}
+
+/// `server_header_transformation`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServerHeader {
+    /// Always the configured name.
+    #[default]
+    Overwrite,
+    /// The configured name where the upstream sent none.
+    AppendIfAbsent,
+    /// Left as the upstream sent it, present or not.
+    PassThrough,
+}
+
+/// A request's scheme.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// `http`
+    Http,
+    /// `https`
+    Https,
+}
+
+impl Scheme {
+    /// As it stands in `:scheme`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        }
+    }
+}
+
+/// `forward_client_cert_details`: what becomes of `x-forwarded-client-cert`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForwardClientCert {
+    /// Removed.
+    #[default]
+    Sanitize,
+    /// Forwarded where the connection is mutual TLS, else removed.
+    ForwardOnly,
+    /// Forwarded always.
+    AlwaysForwardOnly,
+}
+
+/// `headers_with_underscores_action`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Underscores {
+    /// Such headers are like any others.
+    #[default]
+    Allow,
+    /// A request with one is answered 400.
+    RejectRequest,
+    /// The header is dropped.
+    DropHeader,
+}
+
+/// `http_protocol_options`: HTTP/1 towards clients, or towards upstreams for a cluster.
+#[derive(Clone, Debug)]
+pub struct Http1 {
+    /// `allow_absolute_url`; default true.
+    pub allow_absolute_url: bool,
+    /// `accept_http_10`; default false: such requests are answered 426.
+    pub accept_http_10: bool,
+    /// `default_host_for_http_10`; empty means none.
+    pub default_host_for_http_10: Arc<str>,
+    /// `header_key_format`; default [`HeaderCase::Lower`].
+    pub header_case: HeaderCase,
+    /// `enable_trailers`; default false: trailers are dropped.
+    pub enable_trailers: bool,
+    /// `allow_chunked_length`: `content-length` beside `transfer-encoding: chunked` is removed instead of refused; default false.
+    pub allow_chunked_length: bool,
+    /// `allow_custom_methods`: any token is a method; default false: only those that Envoy knows.
+    pub allow_custom_methods: bool,
+}
+
+impl Default for Http1 {
+    fn default() -> Http1 {
+        Http1 {
+            allow_absolute_url: true,
+            accept_http_10: false,
+            default_host_for_http_10: "".into(),
+            header_case: HeaderCase::Lower,
+            enable_trailers: false,
+            allow_chunked_length: false,
+            allow_custom_methods: false,
+        }
+    }
+}
+
+/// `header_key_format`: the case in which HTTP/1 header names are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HeaderCase {
+    /// `content-type`
+    #[default]
+    Lower,
+    /// `Content-Type`
+    ProperWords,
+    /// As the name arrived (the `preserve_case` formatter); names that the proxy adds are lower case.
+    Preserve,
+}
+
+/// `http2_protocol_options`.
+#[derive(Clone, Debug)]
+pub struct Http2 {
+    /// `max_concurrent_streams`; default 1024 towards clients (Envoy 1.40).
+    pub max_concurrent_streams: u32,
+    /// `initial_stream_window_size`, in bytes.
+    pub initial_stream_window_size: u32,
+    /// `initial_connection_window_size`, in bytes.
+    pub initial_connection_window_size: u32,
+    /// `allow_connect`: extended CONNECT; default false.
+    pub allow_connect: bool,
+    /// `connection_keepalive.interval`; absent by default.
+    pub keepalive_interval: Option<Duration>,
+    /// `connection_keepalive.timeout`; absent by default.
+    pub keepalive_timeout: Option<Duration>,
+}
+
+impl Default for Http2 {
+    fn default() -> Http2 {
+        Http2 {
+            max_concurrent_streams: 1024,
+            initial_stream_window_size: 16 * 1024 * 1024,
+            initial_connection_window_size: 24 * 1024 * 1024,
+            allow_connect: false,
+            keepalive_interval: None,
+            keepalive_timeout: None,
+        }
+    }
+}
+
+/// What is done to a request's path before anything reads it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PathOptions {
+    /// `normalize_path`; default false, as in Envoy's builds.
+    pub normalize: bool,
+    /// `merge_slashes`; default false.
+    pub merge_slashes: bool,
+    /// `path_with_escaped_slashes_action`; default [`EscapedSlashes::Keep`].
+    pub escaped_slashes: EscapedSlashes,
+}
+
+/// `path_with_escaped_slashes_action`: what becomes of `%2F`, `%2f`, `%5C` and `%5c`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EscapedSlashes {
+    /// `KEEP_UNCHANGED`
+    #[default]
+    Keep,
+    /// `REJECT_REQUEST`: 400.
+    Reject,
+    /// `UNESCAPE_AND_REDIRECT`: 307 to the unescaped path.
+    UnescapeAndRedirect,
+    /// `UNESCAPE_AND_FORWARD`
+    UnescapeAndForward,
+}
+
+/// Which ports are taken off `:authority`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StripPort {
+    /// None.
+    #[default]
+    None,
+    /// One that equals the listener's port.
+    Matching,
+    /// Any.
+    Any,
+}
+
+/// One entry of `upgrade_configs`.
+#[derive(Clone, Debug)]
+pub struct Upgrade {
+    /// `upgrade_type`, such as `websocket` or `CONNECT`; compared without regard to case.
+    pub kind: Box<str>,
+    /// `enabled`; default true.
+    pub enabled: bool,
+}
+
+/// `internal_address_config`.
+#[derive(Clone, Debug, Default)]
+pub struct InternalAddresses {
+    /// `cidr_ranges`.
+    pub ranges: Vec<Cidr>,
+}
+
+impl InternalAddresses {
+    /// Whether `address` lies in one of the ranges.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.ranges.iter().any(|range| range.contains(address))
+    }
+}
+
+/// A range of addresses, such as `10.0.0.0/8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cidr {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Cidr {
+    /// The range of `address` with its first `prefix` bits; longer prefixes than the address has bits count as all of them.
+    pub fn new(address: IpAddr, prefix: u32) -> Cidr {
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        Cidr { address, prefix: prefix.min(bits) as u8 }
+    }
+
+    /// Whether `address` is in the range; never across address families.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => same_prefix(u128::from(a.to_bits()), u128::from(b.to_bits()), 32, self.prefix),
+            (IpAddr::V6(a), IpAddr::V6(b)) => same_prefix(a.to_bits(), b.to_bits(), 128, self.prefix),
+            _ => false,
+        }
+    }
+}
+
+fn same_prefix(a: u128, b: u128, bits: u8, prefix: u8) -> bool {
+    prefix == 0 || (a ^ b) >> (bits - prefix) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_compare_prefixes_within_a_family() {
+        let range = Cidr::new("10.1.0.0".parse().unwrap(), 16);
+        assert!(range.contains("10.1.255.255".parse().unwrap()));
+        assert!(!range.contains("10.2.0.0".parse().unwrap()));
+        assert!(!range.contains("::ffff:10.1.0.1".parse().unwrap()));
+        assert!(Cidr::new("::".parse().unwrap(), 0).contains("fd00::1".parse().unwrap()));
+        assert!(Cidr::new("fd00::1".parse().unwrap(), 128).contains("fd00::1".parse().unwrap()));
+        assert!(!Cidr::new("fd00::1".parse().unwrap(), 200).contains("fd00::2".parse().unwrap()));
+    }
+
+    #[test]
+    fn upgrades_are_looked_up_without_case() {
+        let mut settings = ConnectionManager::default();
+        settings.upgrades.push(Upgrade { kind: "websocket".into(), enabled: true });
+        settings.upgrades.push(Upgrade { kind: "CONNECT".into(), enabled: false });
+        assert!(settings.allows_upgrade(b"WebSocket"));
+        assert!(!settings.allows_upgrade(b"connect"));
+        assert!(!settings.allows_upgrade(b"h2c"));
+    }
+}
