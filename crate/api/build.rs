@@ -198,7 +198,8 @@ fn table(set: &desc::Set) -> Result<Vec<u8>, Box<dyn Error>> {
                 0
             };
             let repeated = field.label == LABEL_REPEATED;
-            let map = repeated && is_message && messages.get(type_name).is_some_and(|(m, _)| m.options.as_ref().is_some_and(|o| o.map_entry));
+            let map =
+                repeated && is_message && messages.get(type_name).is_some_and(|(m, _)| m.options.as_ref().is_some_and(|o| o.map_entry));
             let scalar = !is_message && field.kind != TYPE_STRING && field.kind != TYPE_BYTES;
             let packed = repeated && scalar && options.packed.unwrap_or(*proto3);
             let oneof = if field.proto3_optional { None } else { field.oneof };
