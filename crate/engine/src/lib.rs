@@ -1,6 +1,7 @@
 //! The proxy engine: everything but Node and Kubernetes.
 
 pub mod error;
+pub mod format;
 pub mod http;
 pub mod stats;
 pub mod stream_info;
