@@ -14,7 +14,7 @@ Options
   --kubeconfig FILE    use this cluster's API
   --service NAME       the Service to find (needed with --kubeconfig)
   --namespace NAME     its namespace (default: default)
-  --port PORT          its port, by name or number (default: its first port)
+  --port PORT          its port, by name or number (default: its only one)
   --help               show this`;
 
 /** A port number, or undefined when the text is none. */

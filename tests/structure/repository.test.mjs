@@ -41,7 +41,7 @@ test('the first line of every source file says what it does', () => {
   const wrong = sources.filter((file) => {
     const [first, second = ''] = readFileSync(join(root, file), 'utf8').split('\n');
     const line = first.startsWith('#!') ? second : first;
-    return !/^(\/\/[/!]?|#|\/\*\*?)\s*\S{2}/.test(line);
+    return !/^(\/\/[/!]?|#|\/\*\*?)\s*\S.{6}/.test(line);
   });
   assert.deepEqual(wrong, []);
 });
