@@ -125,7 +125,8 @@ impl Checker<'_> {
 
     /// The rules of a field that is not set: protobuf takes it for its default.
     fn absent(&mut self, field: &'static Field, rule: &FieldRule) {
-        if self.rules_off > 0 {
+        // A member of a oneof has rules only while it is the one that is set.
+        if self.rules_off > 0 || field.oneof.is_some() {
             return;
         }
         let broken = if rule.required {

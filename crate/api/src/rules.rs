@@ -281,7 +281,7 @@ fn is_hostname(s: &str) -> bool {
 /// PGV's `^:?[0-9a-zA-Z!#$%&'*+-.^_|~\x60]+$` (note the range `+-.`), or without NUL, CR and LF where not strict.
 fn header_name(s: &str, strict: bool) -> bool {
     if !strict {
-        return !s.is_empty() && !s.bytes().any(|b| matches!(b, 0 | b'\n' | b'\r'));
+        return !s.bytes().any(|b| matches!(b, 0 | b'\n' | b'\r'));
     }
     let rest = s.strip_prefix(':').unwrap_or(s);
     !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+,-.^_|~`".contains(&b))
@@ -575,6 +575,7 @@ mod tests {
             ("a b", true, false, true),
             ("a b", false, true, true),
             ("", true, false, true),
+            ("", false, true, true),
             ("a\tb", true, false, true),
             ("a\nb", true, false, false),
             ("a\nb", false, false, false),
