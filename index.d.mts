@@ -1,0 +1,2 @@
+// The public API for `import`: the same declarations as for `require`.
+export * from './index.js';

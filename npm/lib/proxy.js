@@ -1,0 +1,214 @@
+// The Proxy class: one engine, its life cycle, its changes and its events.
+'use strict';
+
+const { EventEmitter } = require('node:events');
+const check = require('./check.js');
+const { readConfig, readChange, readBootstrapFile } = require('./config.js');
+const { milliseconds } = require('./duration.js');
+const { parseEndpoint } = require('./address.js');
+const { invalidArgument, stateError, fromNative } = require('./errors.js');
+const { Follow } = require('./follow.js');
+const native = require('./native.js');
+
+const OPTIONS = ['concurrency', 'serviceCluster', 'serviceNode', 'serviceZone', 'drainTime'];
+const KINDS = ['cluster', 'listener'];
+
+class Proxy extends EventEmitter {
+  #config;
+  #options;
+  #engine;
+  #events;
+  #starting = false;
+  #kept = true;
+  #holding = false;
+
+  /** Reads an `envoy.yaml`; what is wrong with the file rejects here, with its lines. */
+  static async fromFile(file, options) {
+    check.string(file, 'file');
+    const proxy = new this(undefined, options);
+    proxy.#config = { file, text: await readBootstrapFile(file) };
+    return proxy;
+  }
+
+  constructor(config, options) {
+    super();
+    this.#config = readConfig(config, 'the configuration');
+    this.#options = readOptions(options);
+  }
+
+  get state() {
+    if (this.#engine === undefined) return this.#starting ? 'starting' : 'new';
+    return this.#engine.state();
+  }
+
+  get version() {
+    return this.#engine === undefined ? '' : this.#engine.version();
+  }
+
+  get addresses() {
+    return this.#engine === undefined ? [] : native.check(this.#engine.addresses());
+  }
+
+  async start(options) {
+    const { signal } = check.options(options, 'options', ['signal']);
+    check.signal(signal, 'signal');
+    if (this.#starting || this.#engine !== undefined) throw stateError(`the proxy was started already (it is ${this.state})`);
+    this.#starting = true;
+    const { file, text, bootstrap, clusters, listeners } = this.#config;
+    try {
+      const engine = new (native.load().Engine)(native.connect(), JSON.stringify(this.#options));
+      const start = file === undefined ? { bootstrap, clusters, listeners } : { file, text };
+      this.#events = native.open(
+        (event) => this.#onEvent(event),
+        (bridge, id) => engine.events(id),
+      );
+      try {
+        await native.request((bridge, id) => engine.start(id, JSON.stringify(texts(start))), signal);
+      } catch (error) {
+        native.close(this.#events);
+        throw error;
+      }
+      this.#engine = engine;
+      this.#config = undefined; // It may hold keys, and the engine has it now.
+      this.#hold();
+    } finally {
+      this.#starting = false;
+    }
+    return this;
+  }
+
+  async apply(change, options) {
+    const { dryRun, replace, ifVersion, signal } = check.options(options, 'options', ['dryRun', 'replace', 'ifVersion', 'signal']);
+    const resources = readChange(change);
+    if (dryRun !== undefined) check.boolean(dryRun, 'dryRun');
+    if (replace !== undefined) check.boolean(replace, 'replace');
+    if (ifVersion !== undefined) check.string(ifVersion, 'ifVersion');
+    check.signal(signal, 'signal');
+    const engine = this.#running('apply');
+    const text = JSON.stringify({ ...texts(resources), dryRun: dryRun === true, replace: replace === true, ifVersion });
+    return native.request((bridge, id) => engine.apply(id, text), signal);
+  }
+
+  async remove(kind, ...names) {
+    check.oneOf(kind, 'kind', KINDS);
+    names.forEach((name) => check.string(name, 'the name'));
+    if (names.length === 0) throw invalidArgument('remove needs at least one name');
+    const engine = this.#running('remove');
+    return native.request((bridge, id) => engine.remove(id, kind, names));
+  }
+
+  async setEndpoints(cluster, endpoints) {
+    check.string(cluster, 'cluster');
+    const list = check.array(endpoints, 'endpoints').map((each, index) => {
+      const { host, port, weight, name } = parseEndpoint(each, `endpoints[${index}]`);
+      if (name) throw invalidArgument(`endpoints[${index}] must be an IP address, got ${check.show(host)}`);
+      return { address: host, port, weight };
+    });
+    const engine = this.#running('setEndpoints');
+    await native.request((bridge, id) => engine.setEndpoints(id, cluster, JSON.stringify(list)));
+  }
+
+  follow(source, options) {
+    return new Follow(this, source, options);
+  }
+
+  async drain(options) {
+    const { timeout, signal } = check.options(options, 'options', ['timeout', 'signal']);
+    const millis = timeout === undefined ? null : milliseconds(timeout, 'timeout');
+    check.signal(signal, 'signal');
+    const engine = this.#running('drain');
+    return native.request((bridge, id) => engine.drain(id, millis), signal);
+  }
+
+  async stop(options) {
+    const { grace, force } = check.options(options, 'options', ['grace', 'force']);
+    const millis = grace === undefined ? null : milliseconds(grace, 'grace');
+    if (force !== undefined) check.boolean(force, 'force');
+    if (this.#starting) throw stateError('the proxy is starting; abort that with its signal');
+    if (this.#engine === undefined) return;
+    await native.request((bridge, id) => this.#engine.stop(id, force === true ? 0 : millis));
+    this.#letGo();
+  }
+
+  stats(filter) {
+    if (filter !== undefined && typeof filter !== 'string' && !(filter instanceof RegExp)) {
+      throw invalidArgument(`the filter must be a string or a RegExp, got ${check.show(filter)}`);
+    }
+    const all = native.check(this.#running('stats').stats(typeof filter === 'string' ? filter : ''));
+    if (!(filter instanceof RegExp)) return Object.fromEntries(all);
+    const matcher = new RegExp(filter.source, filter.flags.replace(/[gy]/g, '')); // Those flags remember a position.
+    return Object.fromEntries(all.filter(([name]) => matcher.test(name)));
+  }
+
+  prometheus() {
+    return this.#running('prometheus').prometheus();
+  }
+
+  dump() {
+    return native.check(this.#running('dump').dump());
+  }
+
+  ref() {
+    this.#kept = true;
+    if (this.#engine !== undefined && this.state !== 'stopped') this.#hold();
+    return this;
+  }
+
+  unref() {
+    this.#kept = false;
+    this.#letGo();
+    return this;
+  }
+
+  [Symbol.asyncDispose]() {
+    return this.stop();
+  }
+
+  /** The engine, if it can be asked to do anything. */
+  #running(what) {
+    if (this.#engine === undefined) throw stateError(`${what} needs a started proxy (it is ${this.state})`);
+    if (this.state === 'stopped') throw stateError(`${what} needs a running proxy (it is stopped)`);
+    return this.#engine;
+  }
+
+  #hold() {
+    if (!this.#kept || this.#holding) return;
+    this.#holding = true;
+    native.hold();
+  }
+
+  #letGo() {
+    if (!this.#holding) return;
+    this.#holding = false;
+    native.release();
+  }
+
+  #onEvent({ type, value, error }) {
+    if (type === 'stopped') this.#letGo();
+    if (error !== undefined) this.emit(type, fromNative(error));
+    else if (value === undefined) this.emit(type);
+    else this.emit(type, value);
+  }
+}
+
+function readOptions(options) {
+  const { concurrency, serviceCluster, serviceNode, serviceZone, drainTime } = check.options(options, 'options', OPTIONS);
+  if (concurrency !== undefined) check.integer(concurrency, 'concurrency', 1, 1024);
+  for (const [key, value] of Object.entries({ serviceCluster, serviceNode, serviceZone })) {
+    if (value !== undefined) check.string(value, key);
+  }
+  const drainTimeMs = drainTime === undefined ? undefined : milliseconds(drainTime, 'drainTime');
+  return { concurrency, serviceCluster, serviceNode, serviceZone, drainTimeMs };
+}
+
+/** Each resource travels as a text of its own: the engine's reader takes texts. */
+function texts({ bootstrap, clusters, listeners, ...rest }) {
+  return {
+    ...rest,
+    bootstrap: bootstrap === undefined ? undefined : JSON.stringify(bootstrap),
+    clusters: clusters?.map((each) => JSON.stringify(each)),
+    listeners: listeners?.map((each) => JSON.stringify(each)),
+  };
+}
+
+module.exports = { Proxy };
