@@ -27,7 +27,7 @@ export function h2request(session, headers, { body, trailers, hold = false, ms =
     const stream = session.request({ ':authority': 'a.test', ':path': '/', ...headers }, { endStream: bodyless, waitForTrailers: Boolean(trailers) });
     const got = { headers: null, body: '', trailers: null, rst: 0 };
     const finish = () => { clearTimeout(timer); got.rst = stream.rstCode; resolve(got); };
-    const timer = setTimeout(() => { got.timeout = true; stream.close(); finish(); }, ms);
+    const timer = setTimeout(() => { got.timeout = true; stream.close(8); finish(); }, ms);
     stream.on('headers', h => { (got.informational ??= []).push(list(h)); });
     stream.on('response', (_h, _f, raw) => { got.headers = pairs(raw, _h); });
     stream.on('trailers', (_h, _f, raw) => { got.trailers = pairs(raw, _h); });

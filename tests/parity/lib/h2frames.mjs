@@ -62,6 +62,7 @@ export const rst = (stream, code = 8) => { const p = Buffer.alloc(4); p.writeUIn
  * timing), header lists are sorted by name, DATA of one stream is joined.
  */
 export function describe(text) {
+  if (text.startsWith('HTTP/1')) return text.split('\r\n');
   let buf = Buffer.from(text, 'latin1');
   if (text.startsWith(PREFACE)) buf = buf.subarray(PREFACE.length);
   const table = new Decoder();

@@ -43,10 +43,12 @@ function escape(s) {
 const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g;
 
 export function normalise(text, ports, own) {
+  const seen = [];
   return text
     .replace(/\b(date: )\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT/gi, '$1<date>')
     .replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g, '<time>')
-    .replace(UUID, id => own.has(id) ? id : '<uuid>')
+    .replace(UUID, id => own.has(id) ? id : `<uuid ${seen.indexOf(id) + 1 || seen.push(id)}>`) // numbered, so that one id stays one id
+    .replace(/(x-envoy-expected-rq-timeout-ms: )(\d+)/gi, (_, n, ms) => `${n}${ms % 500 === 0 || ms < 500 && ms % 100 === 0 ? ms : '<what is left>'}`)
     .replace(/(x-envoy-upstream-service-time: )\d+/gi, '$1<n>')
     .replace(/127\.0\.0\.1:(\d{4,5})\b/g, (_, p) => `127.0.0.1:${ports.get(Number(p)) ?? '<port>'}`)
     .replace(/(localhost:|port_value\\?":\s*)(\d{5})\b/g, (_, h, p) => `${h}${ports.get(Number(p)) ?? '<port>'}`);
