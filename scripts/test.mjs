@@ -34,7 +34,7 @@ const commands = once('commands', () => installDebian({ ip: 'iproute2', openssl:
 const apiServer = once('kube-apiserver', async () => {
   needTool('go', 'to build kube-apiserver for the Kubernetes tests', 'Install Go 1.26 or newer.');
   console.log('kube-apiserver, kube-controller-manager and etcd: building, unless the cache has them');
-  await mustRun('tests/kubernetes/build.sh', 'bash', ['tests/kubernetes/build.sh'], { cwd: root, env, timeoutMs: 20 * MINUTE });
+  await mustRun('tests/kubernetes/ensure.sh', 'bash', ['tests/kubernetes/ensure.sh'], { cwd: root, env, timeoutMs: 20 * MINUTE });
 });
 
 const suites = {
@@ -55,7 +55,7 @@ const suites = {
   },
   rust: {
     what: 'cargo test, every crate',
-    needs: [needRust, commands, native, envoy],
+    needs: [needRust, commands, native, envoy, apiServer],
     run: () => cargoTest('rust', ['--workspace'], { env, timeoutMs: 30 * MINUTE }),
   },
   types: {

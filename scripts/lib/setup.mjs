@@ -1,7 +1,7 @@
 // Installs and builds what the commands need, each step only when something changed since it was last done.
 import { createHash } from 'node:crypto';
 import { copyFileSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { Failure } from './fail.mjs';
 import { withLock } from './lock.mjs';
 import { addonLibrary, addonPath, cacheDir, ensureDir, installLock, platform, root, targetDir } from './paths.mjs';
@@ -103,11 +103,11 @@ function place(from, to) {
 }
 
 /**
- * Builds the addon (and the `plenipo` program with `program: true`) and copies the addon into the clone.
+ * Builds the addon (and the `plenipo` program with `program: true`) and copies the addon into the clone, or to `to`.
  * The lock is the cache's, as clones that share it also share the name of cargo's output.
  * Returns the program's path, or undefined.
  */
-export async function buildNative({ program = false, release = false } = {}) {
+export async function buildNative({ program = false, release = false, to = addonPath } = {}) {
   needRust();
   if (!addonLibrary) throw new Failure(`plenipo does not build on ${process.platform} yet.`);
   ensureDir(targetDir);
@@ -118,8 +118,8 @@ export async function buildNative({ program = false, release = false } = {}) {
     const { made, compiled } = await cargoBuild(args);
     const library = made.get('plenipo_node')?.find((file) => file.endsWith(addonLibrary));
     if (!library) throw new Failure(`cargo build made no ${addonLibrary}.`);
-    const copied = place(library, addonPath);
-    console.log(`cargo build: done in ${seconds(started)}, ${compiled} crates compiled${copied ? `, ${addonPath.slice(root.length + 1)} is new` : ''}`);
+    const copied = place(library, to);
+    console.log(`cargo build: done in ${seconds(started)}, ${compiled} crates compiled${copied ? `, ${relative(root, to)} is new` : ''}`);
     return program ? made.get('plenipo')?.find((file) => /plenipo(\.exe)?$/.test(file)) : undefined;
   });
 }
