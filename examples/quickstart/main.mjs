@@ -172,6 +172,10 @@ export async function quickstart(args) {
     console.log('\nIt stays up; Ctrl-C stops it.');
     // A watch that ends by itself has failed: then `following` rejects and says why.
     if (!stop.signal.aborted) await Promise.race([following, once(stop.signal, 'abort')]);
+  } catch (error) {
+    if (!error.code?.startsWith('ERR_PLENIPO_')) throw error;
+    console.error(`\n${error.code}: ${error.message}`);
+    process.exitCode = 1;
   } finally {
     stop.abort();
     await following?.catch(() => {});
