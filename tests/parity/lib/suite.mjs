@@ -18,11 +18,12 @@ import { freePort } from './ports.mjs';
  *   clusters   fields over the default cluster of the upstream of the same name; `endpoints` names the upstreams
  *   log        access-log config without the path ({} for the default format)
  *   stats      list of RegExp: stats of this case to compare (names have the case's id replaced by ID)
+ *   unsupported  text that plenipo's refusal of this configuration must contain, while it does not implement a field yet
  *   differs    { id, why, envoy(outcome), plenipo(outcome) } a difference on purpose, listed in docs/differences.md under id
  * }]. In every string of the configuration $name becomes <id>_name and ${port:name}, ${log}, ${dir}, ${certs} are filled in.
  */
 export function suite(name, cases, options = {}) {
-  cases.forEach((c, i) => { c.suite = name; c.id = `${name.replace(/\W/g, '')}${i}`; });
+  cases.forEach((c, i) => { c.suite = name; c.id = `${name.replace(/\W/g, '')}${String(i).padStart(3, '0')}`; });
   return { name, cases, ...options };
 }
 
