@@ -1,5 +1,7 @@
 //! The proxy engine: everything but Node and Kubernetes.
 
+pub mod access_log;
+pub mod config;
 pub mod error;
 pub mod format;
 pub mod http;

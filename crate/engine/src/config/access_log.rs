@@ -1,0 +1,314 @@
+//! Compiles `envoy.config.accesslog.v3.AccessLog` and `SubstitutionFormatString`.
+
+use plenipo_api::{
+    Issue, IssueCode,
+    proto::envoy::{
+        config::{
+            accesslog::v3::{self as proto, access_log::ConfigType, access_log_filter::FilterSpecifier, comparison_filter},
+            core::v3::{DataSource, RuntimeUInt32, SubstitutionFormatString, data_source::Specifier, substitution_format_string},
+        },
+        extensions::access_loggers::{
+            file::v3::{FileAccessLog, file_access_log::AccessLogFormat},
+            stream::v3::{StderrAccessLog, StdoutAccessLog, stderr_access_log, stdout_access_log},
+        },
+    },
+};
+use prost::{Message, Name};
+use prost_types::{Struct, Value, value::Kind};
+
+use crate::{
+    access_log::{AccessLog, Comparison, Files, Filter, Op, Target},
+    format::{DEFAULT, Format, FormatError, JsonProgram, Program},
+};
+
+/// Compiles a list of access logs; `path` is the list's field path (`….access_log`). Files are opened through `files`.
+pub fn compile(logs: &[proto::AccessLog], path: &str, files: &Files, issues: &mut Vec<Issue>) -> Vec<AccessLog> {
+    logs.iter().enumerate().filter_map(|(i, log)| compile_one(log, &format!("{path}[{i}]"), files, issues)).collect()
+}
+
+fn compile_one(log: &proto::AccessLog, path: &str, files: &Files, issues: &mut Vec<Issue>) -> Option<AccessLog> {
+    let before = issues.len();
+    let filter = log.filter.as_ref().and_then(|f| compile_filter(f, &format!("{path}.filter"), issues));
+    let typed = format!("{path}.typed_config");
+    let Some(ConfigType::TypedConfig(any)) = &log.config_type else {
+        issues.push(Issue::error(IssueCode::ConfigInvalid, typed, format!("access log {:?} has no typed_config", log.name)));
+        return None;
+    };
+    let (target, format) = match any.type_url.rsplit('/').next().unwrap_or_default() {
+        name if name == FileAccessLog::full_name() => {
+            let config: FileAccessLog = decode(&any.value, &typed, issues)?;
+            let format = file_format(&config, &typed, issues);
+            (Target::of(&config.path), format)
+        }
+        name if name == StdoutAccessLog::full_name() => {
+            let config: StdoutAccessLog = decode(&any.value, &typed, issues)?;
+            let format = config.access_log_format.map(|stdout_access_log::AccessLogFormat::LogFormat(f)| f);
+            (Target::Stdout, optional_format(format.as_ref(), &typed, issues))
+        }
+        name if name == StderrAccessLog::full_name() => {
+            let config: StderrAccessLog = decode(&any.value, &typed, issues)?;
+            let format = config.access_log_format.map(|stderr_access_log::AccessLogFormat::LogFormat(f)| f);
+            (Target::Stderr, optional_format(format.as_ref(), &typed, issues))
+        }
+        other => {
+            issues.push(Issue::error(IssueCode::Unsupported, typed, format!("access logger {other} is not implemented")));
+            return None;
+        }
+    };
+    let format = format?;
+    if issues.len() > before {
+        return None;
+    }
+    match files.open(&target) {
+        Ok(file) => Some(AccessLog { filter, format, file }),
+        Err(error) => {
+            let Target::Path(file) = target else { return None };
+            let message = format!("unable to open file '{}': {error}", file.display());
+            issues.push(Issue::error(IssueCode::ConfigInvalid, format!("{typed}.path"), message));
+            None
+        }
+    }
+}
+
+/// Compiles a format of text or JSON; `path` is its field path. Also for local replies.
+pub fn compile_format(config: &SubstitutionFormatString, path: &str, issues: &mut Vec<Issue>) -> Option<Format> {
+    if !config.formatters.is_empty() {
+        issues.push(Issue::error(IssueCode::Unsupported, format!("{path}.formatters"), "formatter extensions are not implemented"));
+        return None;
+    }
+    let omit = config.omit_empty_values;
+    match &config.format {
+        #[allow(deprecated)]
+        Some(substitution_format_string::Format::TextFormat(text)) => compile_text(text, omit, &format!("{path}.text_format"), issues),
+        Some(substitution_format_string::Format::TextFormatSource(source)) => {
+            let path = format!("{path}.text_format_source");
+            let text = read_source(source, &path, issues)?;
+            compile_text(&text, omit, &path, issues)
+        }
+        Some(substitution_format_string::Format::JsonFormat(template)) => {
+            compile_json(template, omit, &format!("{path}.json_format"), issues)
+        }
+        None => {
+            issues.push(Issue::error(IssueCode::ConfigInvalid, path, "a format is missing").expected("text_format_source or json_format"));
+            None
+        }
+    }
+}
+
+fn optional_format(config: Option<&SubstitutionFormatString>, path: &str, issues: &mut Vec<Issue>) -> Option<Format> {
+    match config {
+        Some(config) => compile_format(config, &format!("{path}.log_format"), issues),
+        None => compile_text(DEFAULT, false, path, issues),
+    }
+}
+
+#[allow(deprecated)]
+fn file_format(config: &FileAccessLog, path: &str, issues: &mut Vec<Issue>) -> Option<Format> {
+    match &config.access_log_format {
+        Some(AccessLogFormat::LogFormat(format)) => optional_format(Some(format), path, issues),
+        // Envoy takes an empty format for none.
+        Some(AccessLogFormat::Format(text)) if !text.is_empty() => compile_text(text, false, &format!("{path}.format"), issues),
+        Some(AccessLogFormat::JsonFormat(template)) => compile_json(template, false, &format!("{path}.json_format"), issues),
+        Some(AccessLogFormat::TypedJsonFormat(template)) => compile_json(template, false, &format!("{path}.typed_json_format"), issues),
+        Some(AccessLogFormat::Format(_)) | None => optional_format(None, path, issues),
+    }
+}
+
+fn compile_text(text: &str, omit: bool, path: &str, issues: &mut Vec<Issue>) -> Option<Format> {
+    Program::compile(text, omit).map(Format::Text).map_err(|e| issues.push(format_issue(&e, path, text))).ok()
+}
+
+fn compile_json(template: &Struct, omit: bool, path: &str, issues: &mut Vec<Issue>) -> Option<Format> {
+    let json = json_object(template);
+    JsonProgram::compile(&json, omit).map(Format::Json).map_err(|e| issues.push(format_issue(&e, path, ""))).ok()
+}
+
+fn format_issue(error: &FormatError, path: &str, text: &str) -> Issue {
+    let code = if error.message.contains("not implemented") { IssueCode::Unsupported } else { IssueCode::ConfigInvalid };
+    let issue = Issue::error(code, path, error.to_string());
+    // Positions of the parser are those of a percent sign, so on a character's boundary.
+    let got: String = text.get(error.position..).unwrap_or_default().chars().take(40).collect();
+    if got.is_empty() { issue } else { issue.got(got) }
+}
+
+fn json_object(fields: &Struct) -> serde_json::Value {
+    serde_json::Value::Object(fields.fields.iter().map(|(key, value)| (key.clone(), json_value(value))).collect())
+}
+
+fn json_value(value: &Value) -> serde_json::Value {
+    match &value.kind {
+        None | Some(Kind::NullValue(_)) => serde_json::Value::Null,
+        Some(Kind::BoolValue(b)) => (*b).into(),
+        Some(Kind::NumberValue(n)) => (*n).into(),
+        Some(Kind::StringValue(text)) => text.as_str().into(),
+        Some(Kind::StructValue(fields)) => json_object(fields),
+        Some(Kind::ListValue(list)) => list.values.iter().map(json_value).collect(),
+    }
+}
+
+fn read_source(source: &DataSource, path: &str, issues: &mut Vec<Issue>) -> Option<String> {
+    if source.watched_directory.is_some() {
+        issues.push(Issue::error(IssueCode::Unsupported, format!("{path}.watched_directory"), "watched_directory is not implemented"));
+    }
+    let read = match &source.specifier {
+        Some(Specifier::InlineString(text)) => Ok(text.clone()),
+        Some(Specifier::InlineBytes(bytes)) => String::from_utf8(bytes.clone()).map_err(|e| e.to_string()),
+        Some(Specifier::Filename(name)) => std::fs::read_to_string(name).map_err(|e| format!("unable to read file '{name}': {e}")),
+        Some(Specifier::EnvironmentVariable(name)) => std::env::var(name).map_err(|_| format!("environment variable {name} doesn't exist")),
+        None => Err("a source is missing".into()),
+    };
+    read.map_err(|message| issues.push(Issue::error(IssueCode::ConfigInvalid, path, message))).ok()
+}
+
+fn compile_filter(filter: &proto::AccessLogFilter, path: &str, issues: &mut Vec<Issue>) -> Option<Filter> {
+    let mut all = |filters: &[proto::AccessLogFilter], kind: &str| -> Vec<Filter> {
+        let compile = |(i, f): (usize, &proto::AccessLogFilter)| compile_filter(f, &format!("{path}.{kind}.filters[{i}]"), issues);
+        filters.iter().enumerate().filter_map(compile).collect()
+    };
+    let unsupported = match filter.filter_specifier.as_ref()? {
+        FilterSpecifier::StatusCodeFilter(f) => {
+            return comparison(f.comparison.as_ref(), &format!("{path}.status_code_filter.comparison"), issues).map(Filter::Status);
+        }
+        FilterSpecifier::DurationFilter(f) => {
+            return comparison(f.comparison.as_ref(), &format!("{path}.duration_filter.comparison"), issues).map(Filter::Duration);
+        }
+        FilterSpecifier::NotHealthCheckFilter(_) => return Some(Filter::NotHealthCheck),
+        FilterSpecifier::ResponseFlagFilter(f) => return Some(Filter::ResponseFlag(f.flags.clone())),
+        FilterSpecifier::AndFilter(f) => return Some(Filter::And(all(&f.filters, "and_filter"))),
+        FilterSpecifier::OrFilter(f) => return Some(Filter::Or(all(&f.filters, "or_filter"))),
+        FilterSpecifier::TraceableFilter(_) => "traceable_filter",
+        FilterSpecifier::RuntimeFilter(_) => "runtime_filter",
+        FilterSpecifier::HeaderFilter(_) => "header_filter",
+        FilterSpecifier::GrpcStatusFilter(_) => "grpc_status_filter",
+        FilterSpecifier::ExtensionFilter(_) => "extension_filter",
+        FilterSpecifier::MetadataFilter(_) => "metadata_filter",
+        FilterSpecifier::LogTypeFilter(_) => "log_type_filter",
+    };
+    issues.push(Issue::error(IssueCode::Unsupported, format!("{path}.{unsupported}"), format!("{unsupported} is not implemented")));
+    None
+}
+
+fn comparison(config: Option<&proto::ComparisonFilter>, path: &str, issues: &mut Vec<Issue>) -> Option<Comparison> {
+    let Some(config) = config else {
+        issues.push(Issue::error(IssueCode::ConfigInvalid, path, "a comparison is missing"));
+        return None;
+    };
+    let op = match comparison_filter::Op::try_from(config.op) {
+        Ok(comparison_filter::Op::Eq) => Op::Eq,
+        Ok(comparison_filter::Op::Ge) => Op::Ge,
+        Ok(comparison_filter::Op::Le) => Op::Le,
+        Ok(comparison_filter::Op::Ne) => Op::Ne,
+        Err(_) => {
+            issues.push(Issue::error(IssueCode::ConfigInvalid, format!("{path}.op"), format!("{} is no operation", config.op)));
+            return None;
+        }
+    };
+    // The runtime key can change it in Envoy; there is no runtime layer here that could hold it.
+    let RuntimeUInt32 { default_value, .. } = config.value.clone().unwrap_or_default();
+    Some(Comparison { op, value: default_value.into() })
+}
+
+fn decode<M: Message + Default>(bytes: &[u8], path: &str, issues: &mut Vec<Issue>) -> Option<M> {
+    M::decode(bytes).map_err(|e| issues.push(Issue::error(IssueCode::ConfigInvalid, path, e.to_string()))).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use plenipo_api::{Input, Options};
+
+    use super::*;
+
+    /// Compiles one access log from its YAML.
+    fn compile_yaml(yaml: &str) -> Result<AccessLog, Vec<Issue>> {
+        let (message, _): (proto::AccessLog, _) = plenipo_api::read_message(vec![Input::yaml(yaml)], &Options::default())?;
+        let mut issues = Vec::new();
+        let mut logs = compile(&[message], "access_log", &Files::for_validation(), &mut issues);
+        match logs.pop() {
+            Some(log) if issues.is_empty() => Ok(log),
+            _ => Err(issues),
+        }
+    }
+
+    fn file(inside: &str, outside: &str) -> String {
+        format!(
+            "name: x\n{outside}\ntyped_config: {{'@type': type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog, path: /no/such/dir/log{inside}}}"
+        )
+    }
+
+    #[test]
+    fn every_kind_of_format_compiles() {
+        for (inside, json) in [
+            ("", false),
+            (", format: ''", false),
+            (", format: '%RESPONSE_CODE%'", false),
+            (", json_format: {a: '%RESPONSE_CODE%'}", true),
+            (", typed_json_format: {a: '%RESPONSE_CODE%'}", true),
+            (", log_format: {text_format: 'x'}", false),
+            (", log_format: {text_format_source: {inline_string: 'x'}}", false),
+            (", log_format: {text_format_source: {inline_bytes: eA==}}", false),
+            (", log_format: {json_format: {a: [1, {b: '%PROTOCOL%'}]}, omit_empty_values: true}", true),
+        ] {
+            let log = compile_yaml(&file(inside, "")).unwrap_or_else(|e| panic!("{inside}: {e:?}"));
+            assert_eq!(matches!(log.format, Format::Json(_)), json, "{inside}");
+        }
+        let stdout = "name: x\ntyped_config: {'@type': type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog}";
+        assert!(compile_yaml(stdout).is_ok());
+    }
+
+    #[test]
+    fn filters_compile_or_are_refused_by_name() {
+        let status = "status_code_filter: {comparison: {op: GE, value: {default_value: 500, runtime_key: x}}}";
+        let log = compile_yaml(&file("", &format!("filter: {{or_filter: {{filters: [{{{status}}}, {{response_flag_filter: {{}}}}]}}}}")))
+            .unwrap();
+        let Some(Filter::Or(filters)) = log.filter else { panic!("{:?}", log.filter) };
+        assert!(
+            matches!(&filters[..], [Filter::Status(Comparison { op: Op::Ge, value: 500 }), Filter::ResponseFlag(flags)] if flags.is_empty())
+        );
+        let traceable = format!("filter: {{and_filter: {{filters: [{{{status}}}, {{traceable_filter: {{}}}}]}}}}");
+        let issues = compile_yaml(&file("", &traceable)).unwrap_err();
+        assert_eq!(
+            (issues[0].code, &*issues[0].path),
+            (IssueCode::Unsupported, "access_log[0].filter.and_filter.filters[1].traceable_filter")
+        );
+    }
+
+    #[test]
+    fn problems_name_the_field_and_the_place_in_the_format() {
+        for (inside, code, path, part) in [
+            (", log_format: {text_format: 'ab %NOPE%'}", IssueCode::ConfigInvalid, ".log_format.text_format", "NOPE (at position 3)"),
+            (
+                ", log_format: {json_format: {a: {b: '%NOPE%'}}}",
+                IssueCode::ConfigInvalid,
+                ".log_format.json_format",
+                "a: b: there is no operator NOPE",
+            ),
+            (", format: '%FILTER_STATE(x)%'", IssueCode::Unsupported, ".format", "FILTER_STATE is not implemented"),
+            (
+                ", log_format: {text_format_source: {filename: /no/such/file}}",
+                IssueCode::ConfigInvalid,
+                ".log_format.text_format_source",
+                "/no/such/file",
+            ),
+            (
+                ", log_format: {text_format_source: {environment_variable: PLENIPO_NO_SUCH}}",
+                IssueCode::ConfigInvalid,
+                ".log_format.text_format_source",
+                "doesn't exist",
+            ),
+        ] {
+            let issues = compile_yaml(&file(inside, "")).unwrap_err();
+            assert_eq!((issues[0].code, issues[0].path.as_str()), (code, &*format!("access_log[0].typed_config{path}")), "{inside}");
+            assert!(issues[0].message.contains(part), "{inside}: {:?}", issues[0]);
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_an_issue() {
+        let (message, _): (proto::AccessLog, _) = plenipo_api::read_message(vec![Input::yaml(file("", ""))], &Options::default()).unwrap();
+        let files = Files::start(&crate::stats::Store::new()).unwrap();
+        let mut issues = Vec::new();
+        assert!(compile(&[message], "access_log", &files, &mut issues).is_empty());
+        assert_eq!(issues[0].path, "access_log[0].typed_config.path");
+        assert!(issues[0].message.starts_with("unable to open file '/no/such/dir/log'"), "{:?}", issues[0]);
+    }
+}
