@@ -1,0 +1,36 @@
+// Runs a test file in network and mount namespaces of its own: no port of this machine is taken, its resolv.conf and its
+// service account folder can be replaced, and addresses such as a pod's exist nowhere else.
+import { spawn, spawnSync } from 'node:child_process';
+import { constants } from 'node:os';
+import { fileURLToPath } from 'node:url';
+
+const MARK = 'PLENIPO_TEST_NAMESPACE';
+
+/**
+ * Call it first, with `import.meta.url`. True: this is the process inside, go on. False: the file has run in a child inside,
+ * whose reports went to our output and whose status is ours; there is nothing left to do.
+ */
+export async function inNamespace(url) {
+  if (process.env[MARK] === '1') {
+    run('ip', 'link', 'set', 'lo', 'up');
+    return true;
+  }
+  // Root of the machine may make namespaces as it is; others are root in a user namespace of their own.
+  const flags = process.getuid() === 0 ? ['-nm'] : ['-Urnm'];
+  const command = [...flags, '--kill-child', '--fork', process.execPath, ...process.execArgv, fileURLToPath(url)];
+  const child = spawn('unshare', command, { stdio: 'inherit', env: { ...process.env, [MARK]: '1' } });
+  const [code, signal] = await new Promise((resolve, reject) => {
+    child.once('error', (error) => reject(new Error(`unshare (util-linux) is needed to run these tests: ${error.message}`)));
+    child.once('exit', (...end) => resolve(end));
+  });
+  process.exitCode = signal ? 128 + constants.signals[signal] : code;
+  return false;
+}
+
+/** Runs a command that must succeed; gives its output. */
+export function run(command, ...args) {
+  const { status, error, stdout, stderr } = spawnSync(command, args, { encoding: 'utf8' });
+  if (error) throw new Error(`${command}: ${error.message}`);
+  if (status !== 0) throw new Error(`${command} ${args.join(' ')}: ${stderr || stdout}`);
+  return stdout.trim();
+}

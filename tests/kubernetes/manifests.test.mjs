@@ -1,0 +1,4 @@
+// Runs suites/manifests.mjs in namespaces of its own.
+import { inNamespace } from './lib/namespace.mjs';
+
+if (await inNamespace(import.meta.url)) await import('./suites/manifests.mjs');
