@@ -3,3 +3,6 @@
 pub mod header;
 pub mod settings;
 pub mod h1;
+pub mod headers;
+pub mod local_reply;
+pub mod normalize;

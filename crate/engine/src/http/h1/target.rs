@@ -30,9 +30,7 @@ pub fn parse<'a>(method: &[u8], target: &'a [u8], allow_absolute_url: bool) -> R
     let Some(colon) = target.iter().position(|b| *b == b':') else { return Err(CODEC_ERROR) };
     let scheme = &target[..colon];
     let Some(rest) = target[colon..].strip_prefix(b"://") else { return Err(CODEC_ERROR) };
-    if !scheme[..].first().is_some_and(u8::is_ascii_alphabetic)
-        || !scheme.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
-    {
+    if !is_scheme(scheme) {
         return Err(CODEC_ERROR);
     }
     let (authority, path) = rest.split_at(rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len()));
@@ -50,6 +48,18 @@ pub fn parse<'a>(method: &[u8], target: &'a [u8], allow_absolute_url: bool) -> R
         return Err(INVALID_URL);
     }
     Ok(Target::Absolute { https, authority, path: if path.is_empty() { b"/" } else { path } })
+}
+
+/// Whether `text` is a URL with scheme, plain authority, and perhaps a path and a query.
+pub(crate) fn is_absolute_url(text: &[u8]) -> bool {
+    let Some(colon) = text.iter().position(|b| *b == b':') else { return false };
+    let Some(rest) = text[colon..].strip_prefix(b"://") else { return false };
+    let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
+    is_scheme(&text[..colon]) && is_host_and_port(&rest[..end], false)
+}
+
+fn is_scheme(text: &[u8]) -> bool {
+    text.first().is_some_and(u8::is_ascii_alphabetic) && text.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
 }
 
 /// Whether `text` is a host name, an IPv4 address or a bracketed IPv6 address, with a port that fits.

@@ -1,0 +1,237 @@
+//! What is checked and rewritten of a request before it is routed: host, path, port of the authority; as Envoy does it.
+
+use super::{
+    header::{HeaderList, Known},
+    local_reply::{LocalReply, is_grpc},
+    settings::{ConnectionManager, EscapedSlashes, PathOptions, StripPort},
+};
+
+/// Checks a request and normalizes its path and authority; `Err` is the answer to it. `port` is the listener's.
+pub fn normalize_request(headers: &mut HeaderList, settings: &ConnectionManager, port: u16) -> Result<(), LocalReply> {
+    let Some(authority) = headers.get(Known::Authority) else {
+        return Err(LocalReply::new(400, "", "missing_host_header").closing());
+    };
+    if authority.contains(&b'.') && settings.strip_trailing_host_dot || settings.strip_port != StripPort::None {
+        normalize_authority(headers, settings, port);
+    }
+    let Some(path) = headers.get(Known::Path) else {
+        // Only CONNECT has none.
+        return if headers.method() == b"CONNECT" { Ok(()) } else { Err(LocalReply::new(404, "", "missing_path_rejected")) };
+    };
+    if path.first() != Some(&b'/') {
+        return Err(LocalReply::new(404, "", "absolute_path_rejected"));
+    }
+    let rejected = || LocalReply::new(400, "", "path_normalization_failed").closing();
+    if path.contains(&b'#') {
+        return Err(rejected());
+    }
+    if settings.path == PathOptions::default() {
+        return Ok(());
+    }
+    match normalize_path(path, settings.path) {
+        Normalized::Same => Ok(()),
+        Normalized::Rejected => Err(rejected()),
+        Normalized::Forward(path) => {
+            headers.set(Known::Path, &path);
+            Ok(())
+        }
+        // gRPC clients follow no redirects.
+        Normalized::Redirect(_) if is_grpc(headers) => Err(rejected()),
+        Normalized::Redirect(path) => Err(LocalReply::new(307, "", "path_normalization_failed").header(Known::Location, &path)),
+    }
+}
+
+/// What becomes of a path.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Normalized {
+    /// It stays as it is.
+    Same,
+    /// The request goes on with this path.
+    Forward(Vec<u8>),
+    /// The client is sent to this path.
+    Redirect(Vec<u8>),
+    /// The request is answered 400.
+    Rejected,
+}
+
+/// Normalizes a path with its query, which is left alone. The path starts with `/`.
+pub fn normalize_path(target: &[u8], options: PathOptions) -> Normalized {
+    let (path, query) = target.split_at(target.iter().position(|b| *b == b'?').unwrap_or(target.len()));
+    let mut changed: Option<Vec<u8>> = None;
+    let mut redirect = false;
+    if options.escaped_slashes != EscapedSlashes::Keep
+        && let Some(unescaped) = unescape_slashes(path)
+    {
+        match options.escaped_slashes {
+            EscapedSlashes::Reject => return Normalized::Rejected,
+            EscapedSlashes::UnescapeAndRedirect => redirect = true,
+            EscapedSlashes::UnescapeAndForward | EscapedSlashes::Keep => {}
+        }
+        changed = Some(unescaped);
+    }
+    if options.normalize {
+        match canonicalize(changed.as_deref().unwrap_or(path)) {
+            Some(canonical) => changed = Some(canonical),
+            None => return Normalized::Rejected,
+        }
+    }
+    if options.merge_slashes
+        && let Some(merged) = merge_slashes(changed.as_deref().unwrap_or(path))
+    {
+        changed = Some(merged);
+    }
+    match changed {
+        Some(mut new) if redirect || new != path => {
+            new.extend_from_slice(query);
+            if redirect { Normalized::Redirect(new) } else { Normalized::Forward(new) }
+        }
+        _ => Normalized::Same,
+    }
+}
+
+/// `%2F` and `%5C` in any case as `/` and `\`; `None` where there is none.
+fn unescape_slashes(path: &[u8]) -> Option<Vec<u8>> {
+    let slash = |at: usize| match path.get(at..at + 3) {
+        Some([b'%', b'2', b'f' | b'F']) => Some(b'/'),
+        Some([b'%', b'5', b'c' | b'C']) => Some(b'\\'),
+        _ => None,
+    };
+    let first = (0..path.len()).find(|at| slash(*at).is_some())?;
+    let mut out = path[..first].to_vec();
+    let mut at = first;
+    while at < path.len() {
+        match slash(at) {
+            Some(byte) => {
+                out.push(byte);
+                at += 3;
+            }
+            None => {
+                out.push(path[at]);
+                at += 1;
+            }
+        }
+    }
+    Some(out)
+}
+
+/// As browsers canonicalize paths: `\` is `/`, dot segments are resolved (`%2e` is a dot there), escapes of unreserved characters are undone, what may
+/// not stand in a path is escaped. `None` for `%00`.
+fn canonicalize(path: &[u8]) -> Option<Vec<u8>> {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let mut out = Vec::with_capacity(path.len() + 8);
+    let mut at = 0;
+    while at < path.len() {
+        let byte = path[at];
+        if is_slash(byte) {
+            out.push(b'/');
+            at += 1;
+            // Dot segments start right behind a slash.
+            while let Some(length) = dot_segment(&path[at..]) {
+                let (dots, used) = length;
+                if dots == 2 {
+                    // `out` ends in the slash before the dots; back to the one before that.
+                    let keep = out[..out.len() - 1].iter().rposition(|b| *b == b'/').map_or(1, |slash| slash + 1);
+                    out.truncate(keep);
+                }
+                at += used;
+            }
+            continue;
+        }
+        match (byte, path.get(at + 1).and_then(hex), path.get(at + 2).and_then(hex)) {
+            (b'%', Some(high), Some(low)) => {
+                match high << 4 | low {
+                    0 => return None,
+                    plain if plain.is_ascii_alphanumeric() || matches!(plain, b'-' | b'.' | b'_' | b'~') => out.push(plain),
+                    _ => out.extend_from_slice(&path[at..at + 3]),
+                }
+                at += 3;
+                continue;
+            }
+            (b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}' | ..=b' ' | 0x7f.., ..) => {
+                out.extend([b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+            }
+            _ => out.push(byte),
+        }
+        at += 1;
+    }
+    Some(out)
+}
+
+/// How many dots the segment at the start of `path` is made of, if of one or two only, and its length with the slash behind it.
+fn dot_segment(path: &[u8]) -> Option<(usize, usize)> {
+    let mut at = 0;
+    let mut dots = 0;
+    loop {
+        match &path[at..] {
+            [b'.', ..] => at += 1,
+            [b'%', b'2', b'e' | b'E', ..] => at += 3,
+            [slash, ..] if is_slash(*slash) && dots > 0 => return Some((dots, at + 1)),
+            [] if dots > 0 => return Some((dots, at)),
+            _ => return None,
+        }
+        dots += 1;
+        if dots > 2 {
+            return None;
+        }
+    }
+}
+
+fn is_slash(byte: u8) -> bool {
+    matches!(byte, b'/' | b'\\')
+}
+
+fn hex(digit: &u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+/// Runs of slashes as one; `None` where there is none.
+fn merge_slashes(path: &[u8]) -> Option<Vec<u8>> {
+    path.windows(2).any(|pair| pair == b"//").then(|| {
+        let mut out = path.to_vec();
+        out.dedup_by(|a, b| *a == b'/' && *b == b'/');
+        out
+    })
+}
+
+fn normalize_authority(headers: &mut HeaderList, settings: &ConnectionManager, listener_port: u16) {
+    let Some(authority) = headers.get(Known::Authority) else { return };
+    let mut new = authority.to_vec();
+    let port_at = port_start(&new);
+    if settings.strip_trailing_host_dot {
+        let host_end = port_at.unwrap_or(new.len());
+        if host_end > 0 && new[host_end - 1] == b'.' {
+            new.remove(host_end - 1);
+        }
+    }
+    if let Some(colon) = port_start(&new) {
+        let port = std::str::from_utf8(&new[colon + 1..]).ok().and_then(|port| port.parse::<u16>().ok());
+        let strip = match settings.strip_port {
+            StripPort::None => false,
+            StripPort::Matching => port == Some(listener_port),
+            StripPort::Any => port.is_some(),
+        };
+        if strip {
+            new.truncate(colon);
+        }
+    }
+    if new != authority {
+        headers.set(Known::Authority, &new);
+    }
+}
+
+/// Where the colon of a port stands in an authority; digits follow it to the end.
+fn port_start(authority: &[u8]) -> Option<usize> {
+    let colon = authority.iter().rposition(|b| *b == b':')?;
+    let inside_brackets = authority[colon..].contains(&b']');
+    let digits = &authority[colon + 1..];
+    (!inside_brackets && !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)).then_some(colon)
+}
+
+#[cfg(test)]
+#[path = "normalize_tests.rs"]
+mod tests;
