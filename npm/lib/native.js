@@ -56,7 +56,7 @@ function loadAddon() {
 function remedy(platform) {
   const checkout = `In a checkout of the source, run 'npm run build' (it needs Rust).`;
   if (!PLATFORMS.includes(platform)) {
-    return `Prebuilt are ${PLATFORMS.join(', ')} (glibc 2.28 or newer). ${checkout}`;
+    return `Prebuilt are ${PLATFORMS.join(', ')} (glibc 2.34 or newer). ${checkout}`;
   }
   return (
     `Install with optional dependencies ('npm install --include=optional'), on the platform where it will run; ` +

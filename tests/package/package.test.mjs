@@ -159,6 +159,7 @@ test('without the platform package: ERR_PLENIPO_NATIVE_MISSING and what to do, a
 test('the addon needs no newer glibc than the README states', { skip: process.platform === 'linux' ? false : 'not Linux' }, () => {
   const stated = /glibc (\d+\.\d+) or newer/.exec(readFileSync(join(root, 'README.md'), 'utf8'))?.[1];
   assert.ok(stated, 'the README states no floor');
+  assert.ok(readFileSync(join(root, 'npm', 'lib', 'native.js'), 'utf8').includes(`glibc ${stated} or newer`), 'the loader states another floor');
   const addon = readFileSync(join(app, 'node_modules', '@plenipo', platform, basename(native.files.find(({ path }) => path.endsWith('.node')).path)), 'latin1');
   const needed = [...addon.matchAll(/GLIBC_2\.(\d+)/g)].map((match) => Number(match[1]));
   assert.ok(needed.length > 0);
