@@ -95,6 +95,7 @@ async function runOn(target, s, cases, program = programs()[selfCheck ? 'envoy' 
 
 function report(c, r) {
   const name = `${c.suite}/${c.name}`;
+  if (c.refused !== undefined) return reportRefusal(name, c, r);
   const error = !selfCheck && c.unsupported && !r.envoy?.error ? checkRefusal(c, r.plenipo) : targets.map(t => r[t].error).filter(Boolean).join('\n');
   if (targets.length === 1) {
     console.log(`\n=== ${name}\n${error || r[targets[0]].text}`);
@@ -111,6 +112,15 @@ function report(c, r) {
     console.log(`ok - ${name}`);
     if (flag('--verbose')) console.log(r.envoy.text);
   }
+}
+
+/** Both must end with status 1 before they serve anything; plenipo's words must name what is wrong. */
+function reportRefusal(name, c, r) {
+  const wrong = targets.filter(t => !r[t].error?.startsWith(`${t} ended with {"code":1`)).map(t => `${t} does not refuse it: ${r[t].error ?? 'it runs'}`);
+  if (!wrong.length && !selfCheck && r.plenipo && !r.plenipo.error.includes(c.refused)) wrong.push(`plenipo does not name ${c.refused}:\n${r.plenipo.error}`);
+  if (flag('--verbose') || targets.length === 1) console.log(Object.values(r).map(x => x.error).join('\n'));
+  wrong.length ? failures.push(name) : passed++;
+  console.log(`${wrong.length ? 'not ok' : 'ok'} - ${name}${wrong.map(w => `\n    ${w.replace(/\n/g, '\n    ')}`).join('')}`);
 }
 
 /** A configuration that plenipo does not implement yet must be refused by name, never run in part. */
