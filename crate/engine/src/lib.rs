@@ -5,5 +5,6 @@ pub mod config;
 pub mod error;
 pub mod format;
 pub mod http;
+pub mod route;
 pub mod stats;
 pub mod stream_info;

@@ -1,0 +1,298 @@
+//! What becomes of a request that a route matched: forwarded, redirected or answered at once.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    matcher::{PathMatch, without_query},
+    mutation::HeaderMutations,
+    pattern::Rewrite,
+    retry::RetryPolicy,
+    table::FilterConfigs,
+};
+use crate::http::header::{HeaderList, HeaderName, Known};
+
+/// What a route does.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// `route`
+    Forward(Forward),
+    /// `redirect`
+    Redirect(Redirect),
+    /// `direct_response`
+    DirectResponse(DirectResponse),
+    /// The virtual host's `require_tls` sends the client to https (301).
+    TlsRedirect,
+}
+
+/// `RouteAction`
+#[derive(Clone, Debug)]
+pub struct Forward {
+    /// Where to.
+    pub destination: Destination,
+    /// `timeout`; default 15 s, absent where the configuration says 0.
+    pub timeout: Option<Duration>,
+    /// `idle_timeout`, in place of the connection manager's; zero disables it.
+    pub idle_timeout: Option<Duration>,
+    /// `retry_policy` of the route, else of the virtual host.
+    pub retry: Option<Arc<RetryPolicy>>,
+    /// `prefix_rewrite` or `regex_rewrite`
+    pub path_rewrite: PathRewrite,
+    /// `host_rewrite_literal` and its siblings
+    pub host_rewrite: HostRewrite,
+    /// `append_x_forwarded_host`: a changed host is kept there.
+    pub append_x_forwarded_host: bool,
+    /// `cluster_not_found_response_code`; default 503.
+    pub cluster_not_found_status: u16,
+    /// `upgrade_configs`
+    pub upgrades: Vec<Upgrade>,
+    /// `priority: HIGH`, which has circuit-breaker thresholds of its own.
+    pub high_priority: bool,
+}
+
+/// Which cluster a request goes to.
+#[derive(Clone, Debug)]
+pub enum Destination {
+    /// `cluster`
+    Cluster(Arc<str>),
+    /// `cluster_header`: the first value of this header names it.
+    Header(HeaderName),
+    /// `weighted_clusters`
+    Weighted {
+        /// The clusters, with the sum of weights up to and including each.
+        clusters: Vec<WeightedCluster>,
+        /// The sum of all weights; not 0.
+        total: u64,
+        /// `header_name`: this header's number decides in place of the random one.
+        by_header: Option<HeaderName>,
+    },
+}
+
+/// `WeightedCluster.ClusterWeight`
+#[derive(Clone, Debug)]
+pub struct WeightedCluster {
+    /// `name`, or `cluster_header`.
+    pub cluster: Choice,
+    /// `weight`
+    pub weight: u32,
+    /// `host_rewrite_literal`
+    pub host_rewrite: Option<Box<[u8]>>,
+    /// `request_headers_to_add` and `request_headers_to_remove`, applied before the route's.
+    pub request_headers: HeaderMutations,
+    /// `response_headers_to_add` and `response_headers_to_remove`, applied before the route's.
+    pub response_headers: HeaderMutations,
+    /// `typed_per_filter_config`
+    pub filters: FilterConfigs,
+}
+
+/// A cluster by name or by a header.
+#[derive(Clone, Debug)]
+pub enum Choice {
+    /// `name`
+    Name(Arc<str>),
+    /// `cluster_header`
+    Header(HeaderName),
+}
+
+impl Destination {
+    /// Which of the weighted clusters a request goes to; 0 for the other kinds.
+    pub(super) fn choose(&self, headers: &HeaderList, random: u64) -> usize {
+        let Destination::Weighted { clusters, total, by_header } = self else { return 0 };
+        let number =
+            by_header.as_ref().and_then(|name| std::str::from_utf8(headers.get_name(name)?).ok()?.parse::<u64>().ok()).unwrap_or(random);
+        let mut left = number % total;
+        for (at, cluster) in clusters.iter().enumerate() {
+            match left.checked_sub(u64::from(cluster.weight)) {
+                Some(rest) => left = rest,
+                None => return at,
+            }
+        }
+        0
+    }
+
+    /// The name of the cluster; empty where the header that names it is absent or no text.
+    pub(super) fn cluster<'a>(&'a self, weighted: usize, headers: &'a HeaderList) -> &'a str {
+        let from_header = |name| headers.get_name(name).and_then(|v| std::str::from_utf8(v).ok()).unwrap_or("");
+        match self {
+            Destination::Cluster(name) => name,
+            Destination::Header(name) => from_header(name),
+            Destination::Weighted { clusters, .. } => match &clusters[weighted].cluster {
+                Choice::Name(name) => name,
+                Choice::Header(name) => from_header(name),
+            },
+        }
+    }
+}
+
+/// `RouteAction.UpgradeConfig`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upgrade {
+    /// `upgrade_type` in lower case.
+    pub kind: Box<str>,
+    /// `enabled`; default true.
+    pub enabled: bool,
+}
+
+/// What is written over the path.
+#[derive(Clone, Debug)]
+pub enum PathRewrite {
+    /// Nothing.
+    None,
+    /// `prefix_rewrite`: in place of what the route matched.
+    Prefix(Box<[u8]>),
+    /// `regex_rewrite`: applied to the path without its query.
+    Regex(Rewrite),
+}
+
+impl PathRewrite {
+    /// The new path with its query, or nothing to change.
+    pub(super) fn apply(&self, matched: &PathMatch, path: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            PathRewrite::None => None,
+            PathRewrite::Prefix(prefix) => {
+                let rest = &path[matched.matched_len(path)..];
+                Some([prefix, rest].concat())
+            }
+            PathRewrite::Regex(rewrite) => {
+                let bare = without_query(path);
+                Some([&*rewrite.apply(bare), &path[bare.len()..]].concat())
+            }
+        }
+    }
+}
+
+/// What is written over the host.
+#[derive(Clone, Debug)]
+pub enum HostRewrite {
+    /// Nothing.
+    None,
+    /// `host_rewrite_literal`
+    Literal(Box<[u8]>),
+    /// `auto_host_rewrite`: the chosen host's `hostname`, once it is known.
+    Auto,
+    /// `host_rewrite_header`: the first value of this header.
+    Header(HeaderName),
+    /// `host_rewrite_path_regex`: made of the path without its query.
+    PathRegex(Rewrite),
+}
+
+impl Forward {
+    /// Whether the route says that an upgrade of this kind is allowed; `None` where it says nothing.
+    pub fn upgrade_enabled(&self, kind: &[u8]) -> Option<bool> {
+        self.upgrades.iter().find(|u| u.kind.as_bytes().eq_ignore_ascii_case(kind)).map(|u| u.enabled)
+    }
+
+    /// Writes the host that was chosen by `auto_host_rewrite`, or by a rule; keeps the old one beside it where asked.
+    pub fn set_host(&self, headers: &mut HeaderList, host: &[u8], keep_original: bool) {
+        let old = headers.authority().to_vec();
+        if self.append_x_forwarded_host && !old.is_empty() {
+            headers.join(Known::ForwardedHost, b",", &old);
+        }
+        if keep_original {
+            headers.set(Known::EnvoyOriginalHost, &old);
+        }
+        headers.set(Known::Authority, host);
+    }
+
+    pub(super) fn rewrite_host(&self, headers: &mut HeaderList, keep_original: bool) {
+        let host = match &self.host_rewrite {
+            HostRewrite::None | HostRewrite::Auto => return,
+            HostRewrite::Literal(host) => host.to_vec(),
+            HostRewrite::Header(name) => headers.get_name(name).unwrap_or_default().to_vec(),
+            HostRewrite::PathRegex(rewrite) => rewrite.apply(without_query(headers.path())).into_owned(),
+        };
+        if !host.is_empty() {
+            self.set_host(headers, &host, keep_original);
+        }
+    }
+}
+
+/// `DirectResponseAction`
+#[derive(Clone, Debug)]
+pub struct DirectResponse {
+    /// `status`
+    pub status: u16,
+    /// `body`; a file is read when the configuration is compiled.
+    pub body: bytes::Bytes,
+}
+
+/// `RedirectAction`
+#[derive(Clone, Debug)]
+pub struct Redirect {
+    /// `response_code`; default 301.
+    pub status: u16,
+    /// `scheme_redirect`, or `https` for `https_redirect`.
+    pub scheme: Option<Box<str>>,
+    /// `host_redirect`
+    pub host: Option<Box<str>>,
+    /// `port_redirect`
+    pub port: Option<u16>,
+    /// `path_redirect`, `prefix_rewrite` or `regex_rewrite`
+    pub path: PathRedirect,
+    /// `strip_query`
+    pub strip_query: bool,
+}
+
+/// What is written over the path of a redirect.
+#[derive(Clone, Debug)]
+pub enum PathRedirect {
+    /// Nothing.
+    Keep,
+    /// `path_redirect`
+    Whole(Box<[u8]>),
+    /// `prefix_rewrite` or `regex_rewrite`
+    Rewrite(PathRewrite),
+}
+
+impl Redirect {
+    /// The value of `location`.
+    pub(super) fn location(&self, matched: &PathMatch, headers: &HeaderList) -> Vec<u8> {
+        let scheme = self.scheme.as_deref().map_or_else(|| headers.get(Known::Scheme).unwrap_or_default(), str::as_bytes);
+        let mut out = Vec::with_capacity(64);
+        out.extend_from_slice(scheme);
+        out.extend_from_slice(b"://");
+        match &self.host {
+            Some(host) => out.extend_from_slice(host.as_bytes()),
+            None => out.extend_from_slice(kept_host(headers, scheme, self.port.is_some())),
+        }
+        if let Some(port) = self.port {
+            out.extend_from_slice(format!(":{port}").as_bytes());
+        }
+        let path = headers.path();
+        let mut own_query = false;
+        let mut new = match &self.path {
+            PathRedirect::Keep => path.to_vec(),
+            PathRedirect::Rewrite(rewrite) => rewrite.apply(matched, path).unwrap_or_else(|| path.to_vec()),
+            PathRedirect::Whole(whole) => {
+                own_query = whole.contains(&b'?');
+                let query = path.iter().position(|b| *b == b'?').filter(|_| !own_query).map_or(&[][..], |at| &path[at..]);
+                [whole, query].concat()
+            }
+        };
+        if self.strip_query && !own_query {
+            if let Some(at) = new.iter().position(|b| *b == b'?') {
+                new.truncate(at);
+            }
+        }
+        out.extend_from_slice(&new);
+        out
+    }
+}
+
+/// The request's host; a port that is replaced, or that stands for the scheme that is left behind, goes.
+fn kept_host<'h>(headers: &'h HeaderList, scheme: &[u8], new_port: bool) -> &'h [u8] {
+    let host = headers.authority();
+    let port = match host.first() {
+        None => return host,
+        Some(b'[') => host.windows(2).rposition(|w| w == b"]:").map(|at| at + 1),
+        Some(_) => host.iter().rposition(|b| *b == b':'),
+    };
+    let Some(port) = port else { return host };
+    let came_by = headers.get(Known::ForwardedProto).unwrap_or_default();
+    let default_left = scheme != came_by
+        && match came_by {
+            b"https" => &host[port..] == b":443",
+            b"http" => &host[port..] == b":80",
+            _ => false,
+        };
+    if new_port || default_left { &host[..port] } else { host }
+}

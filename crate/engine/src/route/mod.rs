@@ -1,0 +1,26 @@
+//! Chooses the route of a request: hosts, paths, headers; and what the route does to the request and its answer. Pure.
+//!
+//! A [`RouteTable`] is compiled once by `config::route` and never changes. [`RouteTable::find`] allocates nothing; the
+//! [`RouteMatch`] that it gives pins the table for the stream.
+
+mod action;
+mod index;
+mod matcher;
+mod mutation;
+mod pattern;
+mod retry;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use action::{
+    Action, Choice, Destination, DirectResponse, Forward, HostRewrite, PathRedirect, PathRewrite, Redirect, Upgrade, WeightedCluster,
+};
+pub use matcher::{HeaderMatch, HeaderTest, PathMatch, QueryMatch, RuntimeFraction};
+pub use mutation::{AppendAction, HeaderAddition, HeaderMutations, HeaderValue};
+pub use pattern::{Case, Pattern, Rewrite, StringMatch};
+pub use retry::{BackOff, Retriable, RetryOn, RetryPolicy};
+pub use table::{
+    DomainError, Domains, FilterConfigs, PerFilter, RequireTls, Route, RouteConfig, RouteKind, RouteMatch, RouteTable, TableSettings,
+    VirtualHost,
+};
