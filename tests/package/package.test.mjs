@@ -121,6 +121,18 @@ for (const [module, resolution, file] of [['node16', 'node16', 'use.mts'], ['nod
   });
 }
 
+test("the README's example fits the types, and so does index.d.ts's own", async () => {
+  const readme = readFileSync(join(root, 'README.md'), 'utf8');
+  const [, example] = /```js\n([^]*?)```/.exec(readme);
+  assert.match(example, /from 'plenipo'/);
+  const declared = [...readFileSync(join(root, 'index.d.ts'), 'utf8').matchAll(/@example (.*)/g)].map(([, code]) => `${code};`);
+  assert.ok(declared.length > 0);
+  const imports = "import { buildCluster, buildRoute } from 'plenipo';";
+  for (const [name, text] of [['readme.mts', example], ['declared.mts', [imports, ...declared].join('\n')]]) {
+    await run(bin('tsc'), ['--strict', '--noEmit', '--target', 'es2022', '--module', 'node16', '--typeRoots', join(root, 'node_modules', '@types'), '--types', 'node', write(name, text)]);
+  }
+});
+
 test('publint finds nothing', async () => {
   const { publint } = await import('publint');
   const { messages } = await publint({ pkgDir: join(app, 'node_modules', 'plenipo'), pack: false, strict: true });

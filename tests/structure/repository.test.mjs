@@ -61,3 +61,13 @@ test('nothing that is built or downloaded is committed', () => {
   const wrong = files.filter((file) => /\.(node|so|dylib|dll|exe|tgz)$|^(target|node_modules|dist)\//.test(file) || statSync(join(root, file)).size > 2 << 20);
   assert.deepEqual(wrong, []);
 });
+
+test('links between documents lead somewhere', () => {
+  const wrong = [];
+  for (const file of files.filter((each) => each.endsWith('.md'))) {
+    for (const [, link] of readFileSync(join(root, file), 'utf8').matchAll(/\]\(([^)#\s]+)(?:#[^)]*)?\)/g)) {
+      if (!/^[a-z]+:/.test(link) && !existsSync(join(root, dirname(file), link))) wrong.push(`${file}: ${link}`);
+    }
+  }
+  assert.deepEqual(wrong, []);
+});
