@@ -9,6 +9,9 @@
 mod block;
 mod histogram;
 mod names;
+mod prometheus;
+mod render;
+mod tags;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +28,8 @@ use std::{
 pub use block::{Block, CounterRef, EMPTY, GaugeRef, HistogramRef, Reading, Template, Unit, Value};
 pub use histogram::Distribution;
 pub use names::*;
+pub use prometheus::{prometheus, prometheus_all};
+pub use render::{Buckets, Kinds, Query, json, text};
 
 /// The stats of one proxy; cloning gives another handle on the same.
 #[derive(Clone)]

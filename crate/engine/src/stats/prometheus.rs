@@ -1,0 +1,167 @@
+//! `/stats/prometheus`: the text format of Prometheus, with Envoy's names and tags.
+
+use std::fmt::Write as _;
+
+use super::{
+    Distribution, Store, Value,
+    render::{Buckets, QUANTILES, Query, counts},
+    tags::extract,
+};
+
+/// One stat, its tags taken out.
+struct Line {
+    /// The name without tags, dots still in it; lines are grouped and sorted by it.
+    name: String,
+    /// The whole name, which sorts the lines of a group.
+    full: String,
+    labels: String,
+    value: Value,
+}
+
+/// All stats that `query` wants. Histograms have buckets unless it asks for the summary (`histogram_buckets=summary`).
+pub fn prometheus(store: &Store, query: &Query, summary: bool) -> String {
+    let mut kinds: [Vec<Line>; 3] = Default::default();
+    query.visit(store, |full, value| {
+        let tagged = extract(full);
+        let mut labels = String::new();
+        for (tag, value) in &tagged.tags {
+            let separator = if labels.is_empty() { "" } else { "," };
+            // Writing into a String does not fail.
+            let _ = write!(labels, "{separator}{}=\"{}\"", sanitize(tag), escape(value));
+        }
+        let kind = match value {
+            Value::Counter(_) => 0,
+            Value::Gauge(_) => 1,
+            Value::Histogram { .. } => 2,
+        };
+        kinds[kind].push(Line { name: tagged.name, full: full.into(), labels, value: value.clone() });
+    });
+    let mut out = String::new();
+    for (lines, kind) in kinds.iter_mut().zip(["counter", "gauge", if summary { "summary" } else { "histogram" }]) {
+        lines.sort_by(|a, b| (&a.name, &a.full).cmp(&(&b.name, &b.full)));
+        let mut last = None;
+        for line in lines.iter() {
+            let name = format!("envoy_{}", sanitize(&line.name));
+            if last != Some(&line.name) {
+                let _ = writeln!(out, "# TYPE {name} {kind}");
+                last = Some(&line.name);
+            }
+            match &line.value {
+                Value::Counter(value) | Value::Gauge(value) => {
+                    let _ = writeln!(out, "{name}{{{}}} {value}", line.labels);
+                }
+                Value::Histogram { total, interval } if summary => write_summary(&mut out, &name, &line.labels, total, interval),
+                Value::Histogram { total, .. } => write_histogram(&mut out, &name, &line.labels, total),
+            }
+        }
+    }
+    out
+}
+
+/// [`prometheus`] of everything.
+pub fn prometheus_all(store: &Store) -> String {
+    prometheus(store, &Query { buckets: Buckets::Cumulative, ..Query::default() }, false)
+}
+
+fn write_histogram(out: &mut String, name: &str, labels: &str, total: &Distribution) {
+    let separator = if labels.is_empty() { "" } else { "," };
+    for (bound, count) in counts(total, false) {
+        let _ = writeln!(out, "{name}_bucket{{{labels}{separator}le=\"{bound}\"}} {count}");
+    }
+    let _ = writeln!(out, "{name}_bucket{{{labels}{separator}le=\"+Inf\"}} {}", total.count());
+    let _ = writeln!(out, "{name}_sum{{{labels}}} {}", total.sum());
+    let _ = writeln!(out, "{name}_count{{{labels}}} {}", total.count());
+}
+
+/// Quantiles are those of the last interval, sum and count those of all time, as in Envoy.
+fn write_summary(out: &mut String, name: &str, labels: &str, total: &Distribution, interval: &Distribution) {
+    let separator = if labels.is_empty() { "" } else { "," };
+    for (quantile, value) in QUANTILES.into_iter().zip(interval.quantiles(QUANTILES)) {
+        let value = if value.is_nan() { "nan".into() } else { value.to_string() };
+        let _ = writeln!(out, "{name}{{{labels}{separator}quantile=\"{quantile}\"}} {value}");
+    }
+    let _ = writeln!(out, "{name}_sum{{{labels}}} {}", total.sum());
+    let _ = writeln!(out, "{name}_count{{{labels}}} {}", total.count());
+}
+
+/// A metric's or label's name: what is no letter, digit, colon or underscore becomes an underscore.
+fn sanitize(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == ':' { c } else { '_' }).collect()
+}
+
+fn escape(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::{ClusterStats, ListenerWorkerStats, Unit};
+
+    #[test]
+    fn lines_as_a_running_envoy_printed_them() {
+        let store = Store::new();
+        let (a, b) = (ClusterStats::new(&store, "cluster.app"), ClusterStats::new(&store, "cluster.app2"));
+        let workers = [
+            ListenerWorkerStats::new(&store, "listener.127.0.0.1_19080.worker_0"),
+            ListenerWorkerStats::new(&store, "listener.127.0.0.1_19080.worker_1"),
+        ];
+        workers.iter().for_each(|w| w.downstream_cx_total().add(7));
+        (0..3).for_each(|_| a.answer(200, false, false));
+        (0..3).for_each(|_| a.answer(404, false, false));
+        (0..3).for_each(|_| b.answer(503, false, false));
+        a.upstream_rq_active().inc();
+        a.upstream_rq_active().dec();
+        assert_eq!(
+            prometheus(&store, &Query { used_only: true, ..Query::default() }, false),
+            "# TYPE envoy_cluster_external_upstream_rq counter\n\
+            envoy_cluster_external_upstream_rq{envoy_response_code=\"200\",envoy_cluster_name=\"app\"} 3\n\
+            envoy_cluster_external_upstream_rq{envoy_response_code=\"404\",envoy_cluster_name=\"app\"} 3\n\
+            envoy_cluster_external_upstream_rq{envoy_response_code=\"503\",envoy_cluster_name=\"app2\"} 3\n\
+            # TYPE envoy_cluster_external_upstream_rq_completed counter\n\
+            envoy_cluster_external_upstream_rq_completed{envoy_cluster_name=\"app\"} 6\n\
+            envoy_cluster_external_upstream_rq_completed{envoy_cluster_name=\"app2\"} 3\n\
+            # TYPE envoy_cluster_external_upstream_rq_xx counter\n\
+            envoy_cluster_external_upstream_rq_xx{envoy_response_code_class=\"2\",envoy_cluster_name=\"app\"} 3\n\
+            envoy_cluster_external_upstream_rq_xx{envoy_response_code_class=\"4\",envoy_cluster_name=\"app\"} 3\n\
+            envoy_cluster_external_upstream_rq_xx{envoy_response_code_class=\"5\",envoy_cluster_name=\"app2\"} 3\n\
+            # TYPE envoy_cluster_upstream_rq counter\n\
+            envoy_cluster_upstream_rq{envoy_response_code=\"200\",envoy_cluster_name=\"app\"} 3\n\
+            envoy_cluster_upstream_rq{envoy_response_code=\"404\",envoy_cluster_name=\"app\"} 3\n\
+            envoy_cluster_upstream_rq{envoy_response_code=\"503\",envoy_cluster_name=\"app2\"} 3\n\
+            # TYPE envoy_cluster_upstream_rq_completed counter\n\
+            envoy_cluster_upstream_rq_completed{envoy_cluster_name=\"app\"} 6\n\
+            envoy_cluster_upstream_rq_completed{envoy_cluster_name=\"app2\"} 3\n\
+            # TYPE envoy_cluster_upstream_rq_xx counter\n\
+            envoy_cluster_upstream_rq_xx{envoy_response_code_class=\"2\",envoy_cluster_name=\"app\"} 3\n\
+            envoy_cluster_upstream_rq_xx{envoy_response_code_class=\"4\",envoy_cluster_name=\"app\"} 3\n\
+            envoy_cluster_upstream_rq_xx{envoy_response_code_class=\"5\",envoy_cluster_name=\"app2\"} 3\n\
+            # TYPE envoy_listener_worker_downstream_cx_total counter\n\
+            envoy_listener_worker_downstream_cx_total{envoy_worker_id=\"0\",envoy_listener_address=\"127.0.0.1_19080\"} 7\n\
+            envoy_listener_worker_downstream_cx_total{envoy_worker_id=\"1\",envoy_listener_address=\"127.0.0.1_19080\"} 7\n\
+            # TYPE envoy_cluster_upstream_rq_active gauge\n\
+            envoy_cluster_upstream_rq_active{envoy_cluster_name=\"app\"} 0\n"
+        );
+    }
+
+    #[test]
+    fn histograms_have_envoys_buckets_or_a_summary() {
+        let store = Store::new();
+        let histogram = store.histogram("cluster.app.upstream_rq_time", Unit::Milliseconds);
+        let plain = store.histogram("server.initialization_time_ms", Unit::Milliseconds);
+        [0, 1, 300].into_iter().for_each(|v| histogram.record(v));
+        let text = prometheus_all(&store);
+        assert!(text.starts_with("# TYPE envoy_cluster_upstream_rq_time histogram\nenvoy_cluster_upstream_rq_time_bucket{envoy_cluster_name=\"app\",le=\"0.5\"} 1\n"));
+        assert!(text.contains("le=\"250\"} 2\nenvoy_cluster_upstream_rq_time_bucket{envoy_cluster_name=\"app\",le=\"500\"} 3\n"));
+        assert!(text.contains("le=\"3600000\"} 3\nenvoy_cluster_upstream_rq_time_bucket{envoy_cluster_name=\"app\",le=\"+Inf\"} 3\nenvoy_cluster_upstream_rq_time_sum{envoy_cluster_name=\"app\"} 301\nenvoy_cluster_upstream_rq_time_count{envoy_cluster_name=\"app\"} 3\n"));
+        assert!(text.contains("envoy_server_initialization_time_ms_bucket{le=\"0.5\"} 0\n"));
+        assert!(text.ends_with("envoy_server_initialization_time_ms_count{} 0\n"));
+        drop(plain);
+        let summary = prometheus(&store, &Query::default(), true);
+        assert!(summary.starts_with(
+            "# TYPE envoy_cluster_upstream_rq_time summary\nenvoy_cluster_upstream_rq_time{envoy_cluster_name=\"app\",quantile=\"0\"} nan\n"
+        ));
+        store.flush();
+        assert!(prometheus(&store, &Query::default(), true).contains("quantile=\"0.995\"} 305\n"));
+    }
+}
