@@ -20,12 +20,14 @@ function status(code, reason, message) {
   return { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', message, reason, code };
 }
 
-/** Whether `a=b,c!=d` selects an object, given how to read one of its fields. */
+/** Whether `a=b,c!=d,e in (f,g)` selects an object, given how to read one of its fields. */
 function selects(selector, read) {
   return (selector ?? '')
-    .split(',')
+    .split(/,(?![^(]*\))/)
     .filter(Boolean)
     .every((term) => {
+      const [, set, values] = /^(\S+) in \(([^)]*)\)$/.exec(term.trim()) ?? [];
+      if (set !== undefined) return values.split(',').includes(read(set));
       const [, key, operator, value] = /^([^=!]+)(==|=|!=)(.*)$/.exec(term.trim()) ?? [undefined, term.trim(), undefined, undefined];
       const has = read(key);
       if (operator === undefined) return has !== undefined;

@@ -69,7 +69,8 @@ class Follow {
       }
     } catch (error) {
       this.#leave();
-      return { reason: 'failed', error };
+      // A source that its own signal ended did not fail.
+      return error?.name === 'AbortError' ? { reason: 'aborted' } : { reason: 'failed', error };
     }
   }
 

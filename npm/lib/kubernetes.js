@@ -143,6 +143,7 @@ class ServiceWatch extends EventEmitter {
   [Symbol.asyncIterator]() {
     const unread = new Set(this.#snapshots.keys());
     const waiting = [];
+    let left = this.#over && this.#error === undefined;
     const next = () => {
       for (const index of unread) {
         if (this.#snapshots[index] === undefined) continue;
@@ -158,12 +159,12 @@ class ServiceWatch extends EventEmitter {
       },
       end: (error) => {
         for (const { resolve, reject } of waiting.splice(0)) {
-          if (error) reject(error);
+          if (error && !left) reject(error); // Told once, as generators do.
           else resolve({ value: undefined, done: true });
+          left = true;
         }
       },
     };
-    let left = this.#over && this.#error === undefined;
     if (!this.#over) this.#readers.add(reader);
     return {
       next: () => {
