@@ -71,8 +71,8 @@ async fn faults_are_named_without_secrets() {
 
 #[tokio::test]
 async fn a_plugin_gives_a_token_and_does_not_get_our_stdin() {
-    // `cat` ends at once only when its standard input is not ours.
-    let user = r#"{exec: {apiVersion: client.authentication.k8s.io/v1, command: sh, args: ['-c', 'cat; echo "{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":\"ExecCredential\",\"status\":{\"token\":\"t\"}}"']}}"#;
+    // It is told that there is nobody to ask, and `cat` ends at once only when its standard input is not ours.
+    let user = r#"{exec: {apiVersion: client.authentication.k8s.io/v1, command: sh, args: ['-c', 'cat; case "$KUBERNETES_EXEC_INFO" in *interactive\":false*) ;; *) exit 9;; esac; echo "{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":\"ExecCredential\",\"status\":{\"token\":\"t\"}}"']}}"#;
     let client = tokio::time::timeout(Duration::from_secs(10), inline(user, None)).await.expect("it hangs").unwrap();
     assert!(!client.is_expired());
 }

@@ -244,6 +244,9 @@ async fn a_401_loads_the_credentials_again_and_keeps_the_set() {
     let mut rest = [next(&watch).await, next(&watch).await];
     rest.sort();
     assert_eq!(rest, ["10.0.0.2:8080", "fresh"]);
+    // The first watch, its refusal, and one more if the file was read before it was written anew.
+    let old = fake.seen.lock().unwrap().iter().filter(|r| r.resource == "endpointslices" && r.is_watch && r.token == "old").count();
+    assert!(old <= 3, "the refused token was used {old} times");
     std::fs::remove_file(file).unwrap();
 }
 
