@@ -235,7 +235,8 @@ fn parse_request(limits: RequestLimits, head: &[u8], out: &mut HeaderList) -> Re
     };
     parse_headers(lines, &mut sink, |name, known, value, duplicate| {
         if known != Known::Host {
-            return Ok(append(out, name, known, value, duplicate && is_joined_in_request(known), http1.header_case));
+            append(out, name, known, value, duplicate && is_joined_in_request(known), http1.header_case);
+            return Ok(());
         }
         if duplicate {
             return Err(CODEC_ERROR);
