@@ -17,12 +17,16 @@ use crate::{
     wire::{Malformed, Reader, Value, unzigzag},
 };
 
-const MAX_DEPTH: usize = 100;
+/// How deep messages and map entries may nest: the prost decoder's own limit is 100. A value inside an `Any` is decoded apart.
+const MAX_DEPTH: usize = 90;
+/// How deep messages may nest through every `Any`, for the stack's sake.
+const MAX_TOTAL_DEPTH: usize = 300;
 const MAX_ISSUES: usize = 1000;
 
 /// Checks an encoded message; issues have paths but no places.
 pub(crate) fn check(message: &'static Message, bytes: &[u8], support: Option<&Support>, unknown: UnknownFields) -> Vec<Issue> {
-    let mut checker = Checker { support, unknown, issues: Vec::new(), path: Path::default(), hidden: 0, depth: 0, quiet: 0, rules_off: 0 };
+    let mut checker =
+        Checker { support, unknown, issues: Vec::new(), path: Path::default(), hidden: 0, depth: 0, total: 0, quiet: 0, rules_off: 0 };
     checker.message(message, bytes);
     checker.issues
 }
@@ -35,6 +39,7 @@ struct Checker<'s> {
     /// Inside so many sensitive fields: values are not shown.
     hidden: usize,
     depth: usize,
+    total: usize,
     /// Inside so many unsupported fields: what is below them is not reported as unsupported again.
     quiet: usize,
     /// Inside so many fields whose rules are skipped.
@@ -56,12 +61,11 @@ impl Checker<'_> {
     }
 
     fn message(&mut self, message: &'static Message, bytes: &[u8]) {
-        if matches!(message.well_known, WellKnown::Struct | WellKnown::Value | WellKnown::ListValue) {
-            return;
-        }
         self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            let issue = Issue::error(IssueCode::ConfigInvalid, self.path.text(), format!("nested deeper than {MAX_DEPTH} messages"));
+        self.total += 1;
+        if self.depth > MAX_DEPTH || self.total > MAX_TOTAL_DEPTH {
+            let issue = Issue::error(IssueCode::ConfigInvalid, self.path.text(), "nested too deep")
+                .expected("at most 90 messages, of which each level of a Struct takes three");
             self.issue(issue);
         } else if message.well_known == WellKnown::Any {
             self.any(bytes);
@@ -69,6 +73,7 @@ impl Checker<'_> {
             self.malformed();
         }
         self.depth -= 1;
+        self.total -= 1;
     }
 
     fn fields(&mut self, message: &'static Message, bytes: &[u8]) -> Result<(), Malformed> {
@@ -155,7 +160,11 @@ impl Checker<'_> {
         rule: Option<&FieldRule>,
     ) -> Result<(), Malformed> {
         let field = &message.fields[index];
-        self.path.push(Step::Field(field.name));
+        // The author of a Struct wrote `a: {b: 1}`, and knows nothing of its inner fields.
+        let named = !matches!(message.well_known, WellKnown::Struct | WellKnown::Value | WellKnown::ListValue | WellKnown::Wrapper);
+        if named {
+            self.path.push(Step::Field(field.name));
+        }
         self.hidden += usize::from(field.sensitive);
         if field.deprecated || field.disallowed {
             self.deprecated(message, field);
@@ -163,6 +172,9 @@ impl Checker<'_> {
         let unsupported = self.quiet == 0 && !self.supported(message, index, records);
         self.quiet += usize::from(unsupported);
         let rule = rule.filter(|_| self.rules_off == 0);
+        // Envoy checks what stands in an `Any` when it makes the extension; nothing is made of metadata.
+        let data = usize::from(message.name == "envoy.config.core.v3.Metadata");
+        self.rules_off += data;
         let result = if field.map {
             self.map(field, records, rule)
         } else if field.repeated {
@@ -170,9 +182,12 @@ impl Checker<'_> {
         } else {
             self.single(field, records, rule)
         };
+        self.rules_off -= data;
         self.quiet -= usize::from(unsupported);
         self.hidden -= usize::from(field.sensitive);
-        self.path.pop();
+        if named {
+            self.path.pop();
+        }
         result
     }
 
@@ -359,6 +374,7 @@ impl Checker<'_> {
             let Value::Bytes(bytes) = value else { return Err(Malformed) };
             let (key_text, key, value) = map_entry(bytes, key_field)?;
             self.path.push(Step::Key(Cow::Owned(key_text)));
+            self.depth += 1;
             let mut result = self.value(key_field, key, key_rule);
             if result.is_ok() {
                 result = match value {
@@ -367,6 +383,7 @@ impl Checker<'_> {
                     None => self.value(value_field, default(value_field.kind), value_rule),
                 };
             }
+            self.depth -= 1;
             self.path.pop();
             result?;
         }
@@ -393,7 +410,10 @@ impl Checker<'_> {
         if well_known {
             self.path.push(Step::Field("value"));
         }
+        // The bytes inside are decoded by a decoder of their own.
+        let outer = std::mem::take(&mut self.depth);
         self.message(message, value);
+        self.depth = outer;
         if well_known {
             self.path.pop();
         }

@@ -206,6 +206,11 @@ impl Document {
         self.root = root;
     }
 
+    /// How many nodes are written in the text.
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
     pub(crate) fn at(&self, id: NodeId) -> u32 {
         self.nodes[id as usize].at
     }

@@ -10,6 +10,7 @@ use crate::{
     document::{Document, Entries, Format, NodeId, View},
     issue::{Issue, IssueCode, nearest, show},
     path::{Path, Step},
+    places::Places,
     scalar,
     table::{self, Field, Kind, Message, WellKnown},
     wire,
@@ -27,18 +28,21 @@ pub enum UnknownFields {
     Ignore,
 }
 
-/// How many nodes one load may visit: aliases can make a small text large.
-const MAX_VISITS: usize = 50_000_000;
+/// How many nodes one load may visit beyond four times those that are written: aliases can make a small text large.
+const MAX_EXTRA_VISITS: usize = 1_000_000;
 /// How many bytes one load may write.
 const MAX_OUTPUT: usize = 1 << 30;
 /// More errors than this help nobody.
 const MAX_ISSUES: usize = 1000;
 
 /// Encodes a document as a message. Issues carry places; the bytes leave out what could not be encoded.
-pub(crate) fn encode(doc: &Document, message: &'static Message, unknown: UnknownFields) -> Encoded {
+///
+/// `before` holds the inputs that this one is merged over: the elements of a list are counted through all of them.
+pub(crate) fn encode(doc: &Document, message: &'static Message, unknown: UnknownFields, before: &Places) -> Encoded {
     let mut encoder = Encoder {
         doc,
         unknown,
+        before,
         out: Vec::new(),
         issues: Vec::new(),
         path: Path::default(),
@@ -69,6 +73,7 @@ pub(crate) struct Encoded {
 struct Encoder<'d> {
     doc: &'d Document,
     unknown: UnknownFields,
+    before: &'d Places,
     out: Vec<u8>,
     issues: Vec<Issue>,
     path: Path<'d>,
@@ -104,7 +109,7 @@ impl<'d> Encoder<'d> {
     /// Counts a visit; false once the load has grown beyond its limits.
     fn visit(&mut self, node: NodeId) -> bool {
         self.visits += 1;
-        if !self.stopped && (self.visits > MAX_VISITS || self.out.len() > MAX_OUTPUT) {
+        if !self.stopped && (self.visits > self.doc.len() * 4 + MAX_EXTRA_VISITS || self.out.len() > MAX_OUTPUT) {
             self.stopped = true;
             let issue = Issue::error(IssueCode::ConfigInvalid, self.path.text(), "the configuration is too large")
                 .hint("aliases may multiply what they name");
@@ -219,6 +224,8 @@ impl<'d> Encoder<'d> {
         };
         issue.got = Some(self.describe(value));
         issue.hint = if name == "<<" {
+            // What is missing here may stand in what was to be merged.
+            self.meant.push(self.path.text());
             Some("Envoy does not know YAML merge keys: write the fields out, or use an alias for a whole value".to_owned())
         } else if let Some(near) = nearest(name, message.fields.iter().map(|f| f.name)) {
             self.meant.push(self.path.child(near));
@@ -283,7 +290,7 @@ impl<'d> Encoder<'d> {
                 _ => self.fail(node, "wrong type", "a mapping"),
             }
         } else if field.repeated {
-            let mut index = 0;
+            let mut index = if self.before.is_empty() { 0 } else { self.before.count(&self.path.text()) };
             if field.packed && matches!(self.doc.view(node), View::Seq(_)) {
                 let start = wire::begin(&mut self.out, field.number);
                 self.elements(node, field, &mut index);
@@ -700,12 +707,15 @@ fn removed_type(name: &str) -> Option<String> {
     })
 }
 
+/// The type that ends in the most segments of this name, else one that is written much like it.
 fn near_type(name: &str) -> Option<&'static str> {
-    let last = name.rsplit('.').next().unwrap_or(name);
-    let same_last = || table::message_names().filter(|n| n.starts_with("envoy.") && n.rsplit('.').next() == Some(last));
-    let mut same = same_last();
-    if let (Some(only), None) = (same.next(), same.next()) {
-        return Some(only);
+    let known = || table::message_names().filter(|n| n.starts_with("envoy."));
+    let shared = |n: &str| n.rsplit('.').zip(name.rsplit('.')).take_while(|(a, b)| a == b).count();
+    let best = known().map(shared).max().filter(|s| *s > 0);
+    let mut of_best = known().filter(|n| Some(shared(n)) == best);
+    match (best, of_best.next(), of_best.next()) {
+        (Some(_), Some(only), None) => Some(only),
+        (Some(_), ..) => nearest(name, known().filter(|n| Some(shared(n)) == best)).or_else(|| nearest(name, known())),
+        (None, ..) => nearest(name, known()),
     }
-    nearest(name, same_last()).or_else(|| nearest(name, table::message_names().filter(|n| n.starts_with("envoy."))))
 }

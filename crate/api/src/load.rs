@@ -51,14 +51,14 @@ pub fn read(full_name: &str, inputs: Vec<Input>, options: &Options<'_>) -> Resul
     let mut issues = Vec::new();
     let mut meant = Vec::new();
     let mut broken_syntax = false;
-    for input in &inputs {
+    for (i, input) in inputs.iter().enumerate() {
         if input.format == Format::Binary {
             bytes.extend_from_slice(&input.bytes);
             continue;
         }
         match Document::parse(Arc::clone(input)) {
             Ok(doc) => {
-                let encoded = encode::encode(&doc, message, options.unknown_fields);
+                let encoded = encode::encode(&doc, message, options.unknown_fields, &Places::new(inputs[..i].to_vec()));
                 if bytes.is_empty() {
                     bytes = encoded.bytes;
                 } else {

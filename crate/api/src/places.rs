@@ -5,7 +5,7 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::{
-    document::{Document, Input, NodeId, View},
+    document::{Document, Format, Input, NodeId, View},
     issue::Issue,
     path::{self, TextStep},
 };
@@ -64,10 +64,28 @@ impl Places {
         self.inputs.iter().position(|i| i.file == issue.file).unwrap_or(0)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inputs.is_empty()
+    }
+
+    /// How many elements the list at this path has.
+    pub(crate) fn count(&self, path: &str) -> usize {
+        let documents = self.documents();
+        let mut candidates: Vec<(usize, NodeId)> = documents.iter().enumerate().map(|(i, d)| (i, d.root())).collect();
+        for step in path::parse(path) {
+            candidates = step_into(documents, &candidates, &step).into_iter().map(|(d, n, _)| (d, n)).collect();
+        }
+        candidates.iter().map(|(d, n)| flatten(&documents[*d], *n).len()).sum()
+    }
+
+    fn documents(&self) -> &[Document] {
+        self.documents.get_or_init(|| {
+            self.inputs.iter().filter(|i| i.format != Format::Binary).filter_map(|i| Document::parse(Arc::clone(i)).ok()).collect()
+        })
+    }
+
     fn find(&self, path: &str) -> Option<(&Input, u32)> {
-        let documents = self
-            .documents
-            .get_or_init(|| self.inputs.iter().filter(|i| i.has_places()).filter_map(|i| Document::parse(Arc::clone(i)).ok()).collect());
+        let documents = self.documents();
         // Several inputs are merged: a list's elements are counted through all of them.
         let mut candidates: Vec<(usize, NodeId)> = documents.iter().enumerate().map(|(i, d)| (i, d.root())).collect();
         let (mut doc, mut at) = candidates.first().map(|(i, n)| (*i, documents[*i].at(*n)))?;
@@ -77,7 +95,8 @@ impl Places {
             (doc, at) = (*d, *key_at);
             candidates = next.into_iter().map(|(d, n, _)| (d, n)).collect();
         }
-        Some((documents[doc].input(), at))
+        let input = documents[doc].input();
+        input.has_places().then(|| (&**input, at))
     }
 }
 

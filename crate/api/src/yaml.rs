@@ -106,7 +106,7 @@ impl Builder<'_> {
             }
             self.mark_ignored(tag.as_deref());
         }
-        if self.frames.len() > MAX_DEPTH {
+        if self.frames.len() >= MAX_DEPTH {
             return Err((at as u32, format!("invalid YAML: nested deeper than {MAX_DEPTH} levels")));
         }
         self.frames.push(Frame { at, anchor, base: self.children.len(), mapping, ignore: false });
