@@ -24,6 +24,8 @@ const LOOKUP_EVERY: Duration = Duration::from_secs(30);
 /// A label selector that names more services than this would be an overlong URL.
 const MOST_NAMES: usize = 40;
 const QUEUE: usize = 256;
+/// Ten years.
+const NEVER: Duration = Duration::from_secs(315_360_000);
 
 /// What reaches the writer.
 enum Message {
@@ -67,6 +69,8 @@ pub(crate) struct Gather {
     /// Feeds that are out of touch: since when, and why. The key is the group, and whether it is the slices.
     stale: HashMap<(usize, bool), (Instant, String)>,
     changed: Option<Instant>,
+    /// What changed makes a first set possible: it is not held back.
+    urgent: bool,
     started: Instant,
     inbox: mpsc::Receiver<Message>,
     outbox: mpsc::Sender<Message>,
@@ -86,6 +90,7 @@ impl Gather {
             names: HashMap::new(),
             stale: HashMap::new(),
             changed: None,
+            urgent: false,
             started: Instant::now(),
             tasks: JoinSet::new(),
             client,
@@ -137,24 +142,22 @@ impl Gather {
     fn wake(&self) -> Instant {
         let options = self.client.options();
         let mut due = vec![Instant::now() + Duration::from_secs(3600)];
-        due.extend(self.changed.map(|at| at + self.delay()));
+        due.extend(self.publish_at());
         due.extend(self.names.values().filter_map(|n| n.at).map(|at| at + LOOKUP_EVERY));
         if let (Some(limit), Some(since)) = (options.max_stale, self.stale.values().map(|(since, _)| *since).min()) {
-            due.push(since + limit);
+            due.push(after(since, limit));
         }
         if let (Some(limit), false) = (options.sync_timeout, self.is_whole()) {
-            due.push(self.started + limit);
+            due.push(after(self.started, limit));
         }
         // `due` is never empty.
         due.into_iter().min().unwrap_or_else(Instant::now)
     }
 
-    /// The first sets are published at once, later ones gathered for a moment.
-    fn delay(&self) -> Duration {
-        match self.followed.iter().all(|f| f.published) {
-            true => self.client.options().debounce,
-            false => Duration::ZERO,
-        }
+    /// When the changes are to be published: first sets at once, later ones gathered for a moment.
+    fn publish_at(&self) -> Option<Instant> {
+        let delay = if self.urgent { Duration::ZERO } else { self.client.options().debounce };
+        self.changed.map(|at| after(at, delay))
     }
 
     fn is_whole(&self) -> bool {
@@ -180,6 +183,7 @@ impl Gather {
                         Ok(addresses) => (name.addresses, name.error) = (Some(addresses), None),
                         Err(error) => name.error = Some(error),
                     }
+                    self.urgent |= self.followed.iter().any(|f| !f.published);
                     self.changed.get_or_insert_with(Instant::now);
                 }
                 Ok(())
@@ -189,6 +193,10 @@ impl Gather {
 
     fn note(&mut self, feed: (usize, bool), change: Change) -> Result<(), KubeError> {
         match change {
+            Change::Whole => {
+                self.urgent = true;
+                self.changed.get_or_insert_with(Instant::now);
+            }
             Change::Objects => {
                 self.changed.get_or_insert_with(Instant::now);
             }
@@ -215,21 +223,22 @@ impl Gather {
         let options = self.client.options().clone();
         let oldest = self.stale.values().min_by_key(|(since, _)| *since).cloned();
         if let (Some(limit), Some((since, reason))) = (options.max_stale, &oldest)
-            && now >= *since + limit
+            && now >= after(*since, limit)
         {
             let message = format!("out of touch with the API server for more than {limit:?}: {reason}");
             return Err(KubeError::Watch { message });
         }
         if let Some(limit) = options.sync_timeout
             && !self.is_whole()
-            && now >= self.started + limit
+            && now >= after(self.started, limit)
         {
             let reason = oldest.map_or_else(|| format!("no answer from {}", self.client.server()), |(_, reason)| reason);
             let message = format!("no whole list within {limit:?}: {reason}");
             return Err(KubeError::Watch { message });
         }
-        if self.changed.is_some_and(|at| now >= at + self.delay()) {
+        if self.publish_at().is_some_and(|at| now >= at) {
             self.changed = None;
+            self.urgent = false;
             self.publish()?;
         }
         self.look_up(now);
@@ -314,8 +323,15 @@ impl Group {
     }
 }
 
+/// A moment later; the options allow times that no clock reaches.
+fn after(at: Instant, time: Duration) -> Instant {
+    at.checked_add(time).unwrap_or(at + NEVER)
+}
+
 /// What an update came to.
 enum Change {
+    /// The first whole list.
+    Whole,
     Objects,
     Stale(Instant, String),
     Fresh,
@@ -325,7 +341,10 @@ enum Change {
 fn apply<K: kube::Resource>(store: &mut Option<HashMap<String, K>>, update: Update<K>, wanted: impl Fn(&K) -> bool) -> Change {
     match update {
         Update::Replace(items) => {
-            *store = Some(items.into_iter().filter(&wanted).map(|o| (o.name_any(), o)).collect());
+            let items = items.into_iter().filter(&wanted).map(|o| (o.name_any(), o)).collect();
+            if store.replace(items).is_none() {
+                return Change::Whole;
+            }
         }
         Update::Apply(object) => {
             let store = store.get_or_insert_default();

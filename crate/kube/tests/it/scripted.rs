@@ -266,6 +266,16 @@ async fn limits_end_a_watch() {
     assert!(told.starts_with("ERR_PLENIPO_KUBE_WATCH") && told.contains("broken"), "{told}");
     assert_eq!(next(&watch).await, "end");
 
+    // Times beyond every clock are no times at all.
+    let patient = client_with(&fake, "{token: t}", |o| {
+        (o.max_stale, o.sync_timeout) = (Some(Duration::MAX), Some(Duration::MAX));
+        (o.idle_deadline, o.debounce) = (Duration::MAX, Duration::MAX);
+    })
+    .await;
+    let watch = start(&patient);
+    assert!(next(&watch).await.starts_with("stale"));
+    quiet(&watch, Duration::from_millis(300)).await;
+
     // Nobody listens there: port 1 of loopback.
     let nobody = connect(KubeOptions {
         source: Source::Inline(kubeconfig("http://127.0.0.1:1", "{token: SECRET}")),
