@@ -45,9 +45,9 @@ pub fn edit_request(headers: &mut HeaderList, context: RequestContext, random: i
         h1::keep_trailers_only(headers);
     }
     if (present.has(Known::Connection) || present.has(Known::Upgrade)) && !h1::is_upgrade(headers) {
-        present.remove(headers, &[Known::Connection, Known::Upgrade]);
+        present.remove(headers, const { mask(&[Known::Connection, Known::Upgrade]) });
     }
-    present.remove(headers, &[Known::EnvoyInternal, Known::KeepAlive, Known::ProxyConnection, Known::TransferEncoding]);
+    present.remove(headers, const { mask(&[Known::EnvoyInternal, Known::KeepAlive, Known::ProxyConnection, Known::TransferEncoding]) });
     if present.has(Known::Referer) && !headers.get(Known::Referer).is_none_or(is_referer) {
         headers.remove(Known::Referer);
     }
@@ -127,7 +127,7 @@ pub fn edit_request(headers: &mut HeaderList, context: RequestContext, random: i
 }
 
 /// Taken from every request that is not internal, before it is routed.
-const EXTERNAL: &[Known] = &[
+const EXTERNAL: u128 = mask(&[
     Known::EnvoyRetriableStatusCodes,
     Known::EnvoyRetriableHeaderNames,
     Known::EnvoyRetryOn,
@@ -142,19 +142,19 @@ const EXTERNAL: &[Known] = &[
     Known::EnvoyIpTags,
     Known::EnvoyOriginalUrl,
     Known::EnvoyHedgeOnPerTryTimeout,
-];
+]);
 
 /// Taken also where this proxy is the first one.
-const EDGE: &[Known] = &[
+const EDGE: u128 = mask(&[
     Known::EnvoyDecoratorOperation,
     Known::EnvoyDownstreamServiceCluster,
     Known::EnvoyDownstreamServiceNode,
     Known::EnvoyOriginalPath,
     Known::EnvoyOriginalHost,
-];
+]);
 
 /// The router reads these and never sends them upstream.
-const ROUTER: &[Known] = &[
+const ROUTER: u128 = mask(&[
     Known::EnvoyRetryOn,
     Known::EnvoyRetryGrpcOn,
     Known::EnvoyMaxRetries,
@@ -166,7 +166,7 @@ const ROUTER: &[Known] = &[
     Known::EnvoyUpstreamRqPerTryTimeoutMs,
     Known::EnvoyUpstreamRqTimeoutAltResponse,
     Known::EnvoyUpstreamStreamDurationMs,
-];
+]);
 
 /// The router's own part, before the route's header edits: removes the client's controls and writes `x-envoy-expected-rq-timeout-ms` and,
 /// with `include_request_attempt_count`, `x-envoy-attempt-count`.
@@ -228,9 +228,9 @@ pub fn edit_response(headers: &mut HeaderList, context: ResponseContext) {
             headers.append_known(Known::ContentLength, b"0");
         }
     } else {
-        present.remove(headers, &[Known::Connection, Known::Upgrade]);
+        present.remove(headers, const { mask(&[Known::Connection, Known::Upgrade]) });
     }
-    present.remove(headers, &[Known::TransferEncoding, Known::KeepAlive, Known::ProxyConnection]);
+    present.remove(headers, const { mask(&[Known::TransferEncoding, Known::KeepAlive, Known::ProxyConnection]) });
     if let Some(request) = context.request
         && (settings.always_set_request_id_in_response || request.contains(Known::EnvoyForceTrace))
         && let Some(id) = request.get(Known::RequestId)
@@ -263,12 +263,23 @@ impl Present {
         self.0 & 1 << known as u8 != 0
     }
 
-    fn remove(self, headers: &mut HeaderList, names: &[Known]) {
-        let mask = names.iter().fold(0u128, |mask, known| mask | 1 << *known as u8);
+    /// Removes the names of a [`mask`].
+    fn remove(self, headers: &mut HeaderList, mask: u128) {
         if self.0 & mask != 0 {
             headers.retain(|known, _, _| mask & 1 << known as u8 == 0);
         }
     }
+}
+
+/// One bit for each name.
+const fn mask(names: &[Known]) -> u128 {
+    let mut mask = 0;
+    let mut at = 0;
+    while at < names.len() {
+        mask |= 1 << names[at] as u8;
+        at += 1;
+    }
+    mask
 }
 
 #[derive(Default)]
@@ -296,12 +307,21 @@ fn forwarded_client(headers: &HeaderList, skip: usize) -> Forwarded {
 }
 
 fn append_address(headers: &mut HeaderList, address: IpAddr) {
-    headers.join(Known::ForwardedFor, b",", Text::of(address).as_bytes());
+    append_value(headers, Known::ForwardedFor, b",", Text::of(address).as_bytes());
 }
 
 fn append_via(headers: &mut HeaderList, via: &str) {
     if !via.is_empty() {
-        headers.join(Known::Via, b", ", via.as_bytes());
+        append_value(headers, Known::Via, b", ", via.as_bytes());
+    }
+}
+
+/// Appends to the value of a header that is kept once; no separator stands beside an empty value.
+pub fn append_value(headers: &mut HeaderList, name: Known, separator: &[u8], value: &[u8]) {
+    match headers.get(name) {
+        Some(_) if value.is_empty() => {}
+        Some([]) => headers.set(name, value),
+        _ => headers.join(name, separator, value),
     }
 }
 
@@ -349,7 +369,7 @@ fn sanitize_client_cert(headers: &mut HeaderList, context: RequestContext, prese
         ForwardClientCert::Sanitize => false,
     };
     if !keep {
-        present.remove(headers, &[Known::ForwardedClientCert]);
+        present.remove(headers, const { mask(&[Known::ForwardedClientCert]) });
     }
 }
 

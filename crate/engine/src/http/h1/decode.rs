@@ -12,6 +12,7 @@ use super::{
 use crate::{
     http::{
         header::{HeaderList, Known},
+        headers,
         settings::{HeaderCase, Http1, Underscores},
     },
     stream_info::Protocol,
@@ -30,6 +31,8 @@ const LONGEST_KNOWN: usize = 64;
 #[derive(Debug, Default)]
 pub struct RequestDecoder {
     scan: Scan,
+    /// The request line of a head that is not here whole has been found good.
+    line_is_good: bool,
 }
 
 /// What a request decoder obeys.
@@ -69,7 +72,15 @@ impl RequestDecoder {
                 Some(_) => {}
             }
         }
-        let Some(end) = self.scan.find_end(buf, limits.max_bytes)? else { return Ok(None) };
+        let Some(end) = self.scan.find_end(buf, limits.max_bytes)? else {
+            if self.scan.line > 0 && !self.line_is_good {
+                // A bad request line is answered before the rest of the head is here.
+                parse_request_line(first_line(buf).0, limits.http1)?;
+                self.line_is_good = true;
+            }
+            return Ok(None);
+        };
+        self.line_is_good = false;
         let head = parse_request(limits, &buf[..end - 2], out)?;
         buf.advance(end);
         Ok(Some(head))
@@ -187,25 +198,30 @@ fn is_method(method: &[u8], custom: bool) -> bool {
     matches!(method, b"GET" | b"POST") || KNOWN.contains(&method) || custom && chars::is_token(method)
 }
 
-/// `head` is the lines of a head without the empty one, each ending in CR LF.
-fn parse_request(limits: RequestLimits, head: &[u8], out: &mut HeaderList) -> Result<RequestHead, Reject> {
-    let http1 = limits.http1;
-    let (line, lines) = first_line(head);
+fn parse_request_line<'a>(line: &'a [u8], http1: &Http1) -> Result<(&'a [u8], Target<'a>, Protocol), Reject> {
     let Some(method_end) = memchr(b' ', line) else { return Err(CODEC_ERROR) };
     let (method, rest) = (&line[..method_end], &line[method_end + 1..]);
     if !is_method(method, http1.allow_custom_methods) {
         return Err(CODEC_ERROR);
     }
     let Some(target_end) = memchr(b' ', rest) else {
-        // HTTP/0.9 has no version in its request line.
-        return Err(if target::parse(method, rest, http1.allow_absolute_url).is_ok() { LOW_VERSION } else { CODEC_ERROR });
+        // HTTP/0.9 has no version in its request line; a version that only lacks the space before it is an error.
+        let old = !rest.ends_with(b"HTTP/1.1") && target::parse(method, rest, http1.allow_absolute_url).is_ok();
+        return Err(if old { LOW_VERSION } else { CODEC_ERROR });
     };
     let version = match &rest[target_end + 1..] {
         b"HTTP/1.1" => Protocol::Http11,
         [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => Protocol::Http10,
         _ => return Err(CODEC_ERROR),
     };
-    let target = target::parse(method, &rest[..target_end], http1.allow_absolute_url)?;
+    Ok((method, target::parse(method, &rest[..target_end], http1.allow_absolute_url)?, version))
+}
+
+/// `head` is the lines of a head without the empty one, each ending in CR LF.
+fn parse_request(limits: RequestLimits, head: &[u8], out: &mut HeaderList) -> Result<RequestHead, Reject> {
+    let http1 = limits.http1;
+    let (line, lines) = first_line(head);
+    let (method, target, version) = parse_request_line(line, http1)?;
 
     out.clear();
     out.append_known(Known::Method, method);
@@ -404,23 +420,14 @@ fn parse_headers(
         let line = &lines[..end.saturating_sub(1)];
         lines = &lines[end + 1..];
         let mut lower = [0; LONGEST_KNOWN];
-        let mut underscore = false;
-        let mut length = 0;
-        loop {
-            let Some(byte) = line.get(length) else { return Err(CODEC_ERROR) };
-            let mapped = chars::TOKEN[usize::from(*byte)];
-            if mapped == 0 {
-                if *byte == b':' && length > 0 {
-                    break;
-                }
-                // A space at the start is a folded line, one before the colon an old way to smuggle; all of it is refused.
-                return Err(CODEC_ERROR);
-            }
-            underscore |= mapped == b'_';
-            if let Some(place) = lower.get_mut(length) {
-                *place = mapped;
-            }
-            length += 1;
+        // Short names, which all known ones are, are checked and lower-cased in one go.
+        let length = match lower_case(line, &mut lower) {
+            Some(length) => length,
+            None => line.iter().position(|b| chars::TOKEN[usize::from(*b)] == 0).unwrap_or(line.len()),
+        };
+        // A space at the start is a folded line, one before the colon an old way to smuggle; all of it is refused.
+        if length == 0 || line.get(length) != Some(&b':') {
+            return Err(CODEC_ERROR);
         }
         if length > usize::from(u16::MAX) {
             return Err(HEADERS_TOO_LARGE);
@@ -429,15 +436,12 @@ fn parse_headers(
         if !chars::is_value(value) {
             return Err(INVALID_CHARACTERS);
         }
-        if underscore {
-            match sink.underscores {
-                Underscores::Allow => {}
-                Underscores::RejectRequest => return Err(UNDERSCORE),
-                Underscores::DropHeader => {
-                    sink.dropped += 1;
-                    continue;
-                }
+        if sink.underscores != Underscores::Allow && line[..length].contains(&b'_') {
+            if sink.underscores == Underscores::RejectRequest {
+                return Err(UNDERSCORE);
             }
+            sink.dropped += 1;
+            continue;
         }
         sink.count += 1;
         if sink.count > sink.max {
@@ -458,9 +462,20 @@ fn parse_headers(
     Ok(())
 }
 
+/// Copies the name at the start of a line in lower case and gives its length; `None` where it does not fit.
+fn lower_case(line: &[u8], lower: &mut [u8; LONGEST_KNOWN]) -> Option<usize> {
+    for (length, (place, byte)) in lower.iter_mut().zip(line).enumerate() {
+        *place = chars::TOKEN[usize::from(*byte)];
+        if *place == 0 {
+            return Some(length);
+        }
+    }
+    None
+}
+
 fn append(out: &mut HeaderList, name: &[u8], known: Known, value: &[u8], join: bool, case: HeaderCase) {
     if join {
-        out.join(known, b",", value);
+        headers::append_value(out, known, b",", value);
     } else if case == HeaderCase::Preserve {
         out.append_cased(name, value);
     } else if known != Known::Other {

@@ -186,6 +186,7 @@ fn request_lines() {
         ("GET /a HTTP/1.0\r\nHost: x\r\n\r\n", "426 low_version"),
         ("GET /a HTTP/1.2\r\nHost: x\r\n\r\n", "426 low_version"),
         ("GET /a HTTP/2.0\r\nHost: x\r\n\r\n", "426 low_version"),
+        ("GET /aHTTP/1.1\r\nHost: x\r\n\r\n", "400 http1.codec_error"),
         ("GET /a FOO/1.1\r\nHost: x\r\n\r\n", "400 http1.codec_error"),
         ("GET /a http/1.1\r\nHost: x\r\n\r\n", "400 http1.codec_error"),
         ("GET /a HTTP/1.11\r\nHost: x\r\n\r\n", "400 http1.codec_error"),
@@ -217,6 +218,7 @@ fn request_lines() {
         assert_eq!(outcome(text), expected, "{text:?}");
     }
     assert_eq!(outcome("\u{16}\u{3}\u{1}"), "400 http1.codec_error", "a TLS hello is answered at its first byte");
+    assert_eq!(outcome("POST=1 HTTP/1.1\r\nHost:"), "400 http1.codec_error", "a bad request line is answered before the head is whole");
     assert_eq!(outcome("GET"), "more");
     assert_eq!(outcome("\r"), "more");
     assert_eq!(outcome("\rGET /a HTTP/1.1\r\nHost: x\r\n\r\n"), "400 http1.codec_error");
@@ -297,6 +299,7 @@ fn header_lines() {
         ("!#$%&'*+-.^_`|~0Z: c", "!#$%&'*+-.^_`|~0z=c"),
         ("A: 1\r\na: 2", "a=1|a=2"),
         ("User-Agent: a\r\nX: 1\r\nUser-agent: b", "user-agent=a,b|x=1"),
+        ("User-Agent: \r\nUser-agent: b\r\nUser-agent: ", "user-agent=b"),
         ("Cookie: a\r\nCookie: b", "cookie=a|cookie=b"),
         ("X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 2.2.2.2", "x-forwarded-for=1.1.1.1,2.2.2.2"),
     ] {
