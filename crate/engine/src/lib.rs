@@ -1,6 +1,8 @@
 //! The proxy engine: everything but Node and Kubernetes.
 
 pub mod access_log;
+pub mod balance;
+pub mod cluster;
 pub mod config;
 pub mod error;
 pub mod format;

@@ -1,0 +1,118 @@
+//! Picks a host for a request: round robin, least request, random. Pure; the caller brings the random numbers.
+//!
+//! A worker keeps one [`Cursor`] a cluster. Orders begin at a random place, so that workers do not send to the same host at once.
+
+mod schedule;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+use crate::cluster::{Host, HostEntry, HostSet};
+use schedule::Schedule;
+
+/// `lb_policy` with its options.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Policy {
+    /// `ROUND_ROBIN`
+    RoundRobin,
+    /// `LEAST_REQUEST`
+    LeastRequest {
+        /// `choice_count`: how many hosts are compared; default 2, at least 2.
+        choices: u32,
+        /// `active_request_bias`, of hosts with weights; default 1.
+        bias: f64,
+    },
+    /// `RANDOM`; weights have no effect, as in Envoy.
+    Random,
+}
+
+/// A worker's place in the order of one cluster's hosts.
+#[derive(Debug, Default)]
+pub struct Cursor {
+    /// Next host of a plain rotation; `None` before the first pick.
+    next: Option<u64>,
+    /// Order of hosts with different weights, of the generation that it was made for.
+    schedule: Option<(u64, Schedule)>,
+}
+
+/// A host for the next request; `None` if there is none.
+pub fn pick<'s>(policy: &Policy, hosts: &'s HostSet, cursor: &mut Cursor, random: &mut dyn FnMut() -> u64) -> Option<&'s Arc<Host>> {
+    let entries = hosts.entries();
+    if entries.is_empty() {
+        return None;
+    }
+    let entry = match *policy {
+        Policy::Random => &entries[below(random(), entries.len())],
+        Policy::RoundRobin if !hosts.weighted() => {
+            let next = cursor.next.get_or_insert_with(&mut *random);
+            let at = *next % entries.len() as u64;
+            *next = next.wrapping_add(1);
+            &entries[at as usize]
+        }
+        Policy::LeastRequest { choices, .. } if !hosts.weighted() => least(entries, choices, random),
+        Policy::RoundRobin => scheduled(hosts, cursor, random, |entry| f64::from(entry.weight)),
+        Policy::LeastRequest { bias, .. } => scheduled(hosts, cursor, random, |entry| {
+            let active = f64::from(entry.host.stats.rq_active.load(Relaxed)) + 1.0;
+            let share = if bias == 1.0 { active } else { active.powf(bias) };
+            f64::from(entry.weight) / share
+        }),
+    };
+    Some(&entry.host)
+}
+
+/// A host that was not tried before, if `attempts` further picks find one; else the last that was picked.
+pub fn pick_other<'s>(
+    policy: &Policy,
+    hosts: &'s HostSet,
+    cursor: &mut Cursor,
+    random: &mut dyn FnMut() -> u64,
+    tried: &[Arc<Host>],
+    attempts: u32,
+) -> Option<&'s Arc<Host>> {
+    let mut host = pick(policy, hosts, cursor, random)?;
+    for _ in 0..attempts {
+        if tried.iter().all(|t| t.id != host.id) {
+            break;
+        }
+        host = pick(policy, hosts, cursor, random)?;
+    }
+    Some(host)
+}
+
+/// The one with the fewest requests under way of `choices` random hosts; the first of equals.
+fn least<'s>(entries: &'s [HostEntry], choices: u32, random: &mut dyn FnMut() -> u64) -> &'s HostEntry {
+    let active = |entry: &HostEntry| entry.host.stats.rq_active.load(Relaxed);
+    let mut best = &entries[below(random(), entries.len())];
+    for _ in 1..choices {
+        let other = &entries[below(random(), entries.len())];
+        if active(other) < active(best) {
+            best = other;
+        }
+    }
+    best
+}
+
+fn scheduled<'s>(
+    hosts: &'s HostSet,
+    cursor: &mut Cursor,
+    random: &mut dyn FnMut() -> u64,
+    weight: impl Fn(&HostEntry) -> f64,
+) -> &'s HostEntry {
+    let entries = hosts.entries();
+    let schedule = match &mut cursor.schedule {
+        Some((generation, schedule)) if *generation == hosts.generation() => schedule,
+        slot => {
+            let mut schedule = Schedule::new(entries.iter().map(&weight));
+            for _ in 0..below(random(), entries.len()) {
+                schedule.next(|at| weight(&entries[at]));
+            }
+            &mut slot.insert((hosts.generation(), schedule)).1
+        }
+    };
+    &entries[schedule.next(|at| weight(&entries[at]))]
+}
+
+fn below(random: u64, bound: usize) -> usize {
+    ((u128::from(random) * bound as u128) >> 64) as usize
+}

@@ -1,0 +1,132 @@
+//! A cluster: its settings, its hosts (read live at every pick), circuit breakers, stats and DNS.
+//!
+//! Settings never change; hosts do, through [`Cluster::set_hosts`], which keeps the state of hosts that stay.
+
+mod circuit;
+mod dns;
+mod host;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::sync::watch;
+
+pub use circuit::{Circuit, Permit, Priority, RetryBudget, Thresholds};
+pub use dns::{DnsError, Resolvers, run_dns};
+pub use host::{ActiveConnection, ActiveRequest, Endpoint, Host, HostEntry, HostSet, HostStats, Outcome};
+pub use settings::{
+    Discovery, DnsEndpoint, DnsSettings, FailureRefresh, LookupFamily, ResolverConfig, Settings, TcpKeepalive, UpstreamProtocol,
+};
+
+use crate::stats::{ClusterConfigStats, ClusterEndpointStats, ClusterStats, Store};
+
+/// One cluster of a configuration.
+pub struct Cluster {
+    /// `name`
+    pub name: Arc<str>,
+    /// All that never changes.
+    pub settings: Settings,
+    /// Circuit breakers; counted over all workers.
+    pub circuit: Arc<Circuit>,
+    /// Traffic, `cluster.<name>`.
+    pub stats: ClusterStats,
+    /// Hosts, `cluster.<name>`.
+    pub endpoint_stats: ClusterEndpointStats,
+    /// Updates, `cluster.<name>`.
+    pub config_stats: ClusterConfigStats,
+    hosts: ArcSwap<HostSet>,
+    /// Held by whoever changes the hosts.
+    writing: Mutex<()>,
+    warm: watch::Sender<bool>,
+}
+
+impl Cluster {
+    /// A cluster with the hosts that its settings name. State of hosts that `previous`, the cluster of the same name in
+    /// the running configuration, has too is carried over; so are all its hosts where both find them by the same DNS names.
+    pub fn new(name: impl Into<Arc<str>>, settings: Settings, store: &Store, previous: Option<&Cluster>) -> Cluster {
+        let name = name.into();
+        let stat_name = settings.alt_stat_name.as_deref().unwrap_or(&name);
+        let prefix = format!("cluster.{}", stat_name.replace(':', "_"));
+        let stats = ClusterStats::new(store, &prefix);
+        let old = previous.map(Cluster::hosts);
+        let hosts = match &settings.discovery {
+            Discovery::Static(endpoints) => HostSet::next(old.as_deref().map(|a| &**a), endpoints),
+            Discovery::Dns(_) => match (previous, &old) {
+                (Some(p), Some(old)) if p.settings.discovery == settings.discovery => HostSet::clone(old),
+                _ => HostSet::default(),
+            },
+        };
+        let warm = match &settings.discovery {
+            Discovery::Static(_) => true,
+            Discovery::Dns(dns) => !dns.wait_for_warm_on_init,
+        };
+        let cluster = Cluster {
+            circuit: Arc::new(Circuit::new(&settings.thresholds, stats.clone())),
+            endpoint_stats: ClusterEndpointStats::new(store, &prefix),
+            config_stats: ClusterConfigStats::new(store, &prefix),
+            name,
+            settings,
+            stats,
+            hosts: ArcSwap::from_pointee(hosts),
+            writing: Mutex::new(()),
+            warm: watch::Sender::new(warm),
+        };
+        cluster.count_members();
+        cluster
+    }
+
+    /// The hosts of this moment. Read them anew at every pick, so that a retry never goes to a host that has left.
+    pub fn hosts(&self) -> Guard<Arc<HostSet>> {
+        self.hosts.load()
+    }
+
+    /// Replaces the hosts; those whose address stays keep their state. Says whether anything changed.
+    pub fn set_hosts(&self, endpoints: &[Endpoint]) -> bool {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.hosts.load_full();
+        if old.equals(endpoints) {
+            return false;
+        }
+        self.hosts.store(Arc::new(HostSet::next(Some(&old), endpoints)));
+        self.endpoint_stats.membership_change().inc();
+        self.count_members();
+        true
+    }
+
+    fn count_members(&self) {
+        let hosts = self.hosts.load();
+        let total = hosts.entries().len() as u64;
+        self.endpoint_stats.membership_total().set(total);
+        self.endpoint_stats.membership_healthy().set(total);
+        self.endpoint_stats.max_host_weight().set(hosts.entries().iter().map(|e| u64::from(e.weight)).max().unwrap_or(0));
+    }
+
+    /// Resolves once the cluster may be used: at once for fixed hosts, else after the first answer or failure of every
+    /// DNS name (without waiting where `wait_for_warm_on_init` is false).
+    pub async fn warm(&self) {
+        let mut warm = self.warm.subscribe();
+        // The sender lives in `self`, so that the wait can only end well.
+        let _ = warm.wait_for(|warm| *warm).await;
+    }
+
+    /// Whether the cluster may be used.
+    pub fn is_warm(&self) -> bool {
+        *self.warm.borrow()
+    }
+
+    fn set_warm(&self) {
+        self.warm.send_if_modified(|warm| !std::mem::replace(warm, true));
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("name", &self.name).field("hosts", &**self.hosts.load()).finish_non_exhaustive()
+    }
+}

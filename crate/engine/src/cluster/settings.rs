@@ -1,0 +1,171 @@
+//! What a cluster's configuration says, compiled: plain data.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use super::{circuit::Thresholds, host::Endpoint};
+use crate::{
+    balance::Policy,
+    http::settings::{Http1, Http2},
+};
+
+/// Settings of one cluster; the defaults are Envoy's.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `alt_stat_name`, in place of the name in stats.
+    pub alt_stat_name: Option<Box<str>>,
+    /// `type` and where the hosts are.
+    pub discovery: Discovery,
+    /// `lb_policy` with its options.
+    pub policy: Policy,
+    /// `connect_timeout`; default 5 s.
+    pub connect_timeout: Duration,
+    /// `per_connection_buffer_limit_bytes`; default 1 MiB.
+    pub per_connection_buffer_limit: usize,
+    /// The protocol spoken to the hosts.
+    pub protocol: UpstreamProtocol,
+    /// `max_requests_per_connection`; 0 means without limit.
+    pub max_requests_per_connection: u32,
+    /// `idle_timeout` of a connection; default 1 h, absent where the configuration says 0.
+    pub idle_timeout: Option<Duration>,
+    /// `max_connection_duration`; absent by default.
+    pub max_connection_duration: Option<Duration>,
+    /// `max_headers_count` of answers; default 100.
+    pub max_headers_count: usize,
+    /// `max_response_headers_kb`, in bytes; default 60 KiB.
+    pub max_response_headers_bytes: usize,
+    /// `circuit_breakers`, by priority: default, high.
+    pub thresholds: [Thresholds; 2],
+    /// `upstream_connection_options.tcp_keepalive`
+    pub tcp_keepalive: Option<TcpKeepalive>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            alt_stat_name: None,
+            discovery: Discovery::Static(Vec::new()),
+            policy: Policy::RoundRobin,
+            connect_timeout: Duration::from_secs(5),
+            per_connection_buffer_limit: 1024 * 1024,
+            protocol: UpstreamProtocol::Http1(Http1::default()),
+            max_requests_per_connection: 0,
+            idle_timeout: Some(Duration::from_secs(3600)),
+            max_connection_duration: None,
+            max_headers_count: 100,
+            max_response_headers_bytes: 60 * 1024,
+            thresholds: [Thresholds::default(); 2],
+            tcp_keepalive: None,
+        }
+    }
+}
+
+/// The protocol spoken to the hosts of a cluster.
+#[derive(Clone, Debug)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1
+    Http1(Http1),
+    /// HTTP/2, in clear text by prior knowledge.
+    Http2(Http2),
+}
+
+/// `TcpKeepalive`; what is absent is the system's default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpKeepalive {
+    /// `keepalive_probes`
+    pub probes: Option<u32>,
+    /// `keepalive_time`
+    pub time: Option<Duration>,
+    /// `keepalive_interval`
+    pub interval: Option<Duration>,
+}
+
+/// How hosts are found.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Discovery {
+    /// `STATIC`, and clusters whose hosts are pushed.
+    Static(Vec<Endpoint>),
+    /// `STRICT_DNS` and `LOGICAL_DNS`
+    Dns(Box<DnsSettings>),
+}
+
+/// Settings of a DNS cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DnsSettings {
+    /// Every address is a host (`STRICT_DNS`), or the first one is where the one host is (`LOGICAL_DNS`).
+    pub strict: bool,
+    /// What to resolve; one for `LOGICAL_DNS`.
+    pub names: Vec<DnsEndpoint>,
+    /// `dns_refresh_rate`; default 5 s.
+    pub refresh: Duration,
+    /// `dns_jitter`: up to so much is added to each pause; default none.
+    pub jitter: Duration,
+    /// `respect_dns_ttl`: the answer's time to live decides in place of `refresh`.
+    pub respect_ttl: bool,
+    /// `dns_failure_refresh_rate`; pauses after failures, `refresh` where absent.
+    pub failure_refresh: Option<FailureRefresh>,
+    /// `dns_lookup_family`
+    pub family: LookupFamily,
+    /// Which servers are asked.
+    pub resolver: ResolverConfig,
+    /// `wait_for_warm_on_init`; default true.
+    pub wait_for_warm_on_init: bool,
+}
+
+/// One name of a DNS cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsEndpoint {
+    /// The name; an address literal is fine.
+    pub name: Arc<str>,
+    /// The port of every address.
+    pub port: u16,
+    /// `hostname`, or the name.
+    pub hostname: Arc<str>,
+    /// `load_balancing_weight` of every address.
+    pub weight: u32,
+}
+
+/// Exponential back-off after failed look-ups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailureRefresh {
+    /// `base_interval`
+    pub base: Duration,
+    /// `max_interval`; default ten times the base.
+    pub max: Duration,
+}
+
+/// `dns_lookup_family`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum LookupFamily {
+    /// IPv6, else IPv4.
+    #[default]
+    Auto,
+    /// IPv4 only.
+    V4Only,
+    /// IPv6 only.
+    V6Only,
+    /// IPv4, else IPv6.
+    V4Preferred,
+    /// Both.
+    All,
+}
+
+/// Which DNS servers are asked and how.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ResolverConfig {
+    /// The servers; the system's (`resolv.conf`) where empty.
+    pub servers: Vec<SocketAddr>,
+    /// `use_tcp_for_dns_lookups`
+    pub tcp: bool,
+    /// `no_default_search_domain`
+    pub no_search: bool,
+    /// `query_timeout_seconds`; default 5 s.
+    pub timeout: Duration,
+    /// `query_tries`; default 4.
+    pub tries: u32,
+}
+
+impl Default for ResolverConfig {
+    fn default() -> ResolverConfig {
+        ResolverConfig { servers: Vec::new(), tcp: false, no_search: false, timeout: Duration::from_secs(5), tries: 4 }
+    }
+}
