@@ -1,6 +1,7 @@
 //! The proxy engine: everything but Node and Kubernetes.
 
 pub mod access_log;
+pub mod admin;
 pub mod balance;
 pub mod cluster;
 pub mod config;

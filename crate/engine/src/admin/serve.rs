@@ -1,0 +1,152 @@
+//! HTTP/1 for the admin interface, on the control runtime; handlers run on blocking threads, so that a long `/stats`
+//! holds up nothing.
+
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use http_body_util::{BodyExt, Either, Empty, StreamBody};
+use hyper::{body::Frame, body::Incoming, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+
+use super::{AdminSource, handler::Answer, handler::Request, handler::handle};
+use crate::{
+    format::TimeFormat,
+    stats::{HttpStats, ListenerHttpStats, ListenerStats},
+};
+
+/// Connections at the same time; further ones wait.
+const MAX_CONNECTIONS: usize = 256;
+/// A request's head must be there in this time; so long an idle connection stays.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// No connection lives longer: one that does not read its answer must not hold a place.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(600);
+/// Longest head of a request.
+const MAX_HEAD: usize = 64 * 1024;
+/// Pieces that an answer is sent in.
+const PIECE: usize = 64 * 1024;
+
+/// Counters of the admin listener, under Envoy's names.
+#[derive(Clone)]
+struct Stats {
+    http: HttpStats,
+    listener: ListenerStats,
+    listener_http: ListenerHttpStats,
+}
+
+/// Serves the admin interface until it is dropped; connections end with the runtime. Needs a tokio runtime with timers and I/O.
+pub async fn serve(listener: TcpListener, source: Arc<dyn AdminSource>) {
+    let store = source.stats();
+    let stats = Stats {
+        http: HttpStats::new(&store, "http.admin"),
+        listener: ListenerStats::new(&store, "listener.admin"),
+        listener_http: ListenerHttpStats::new(&store, "listener.admin.http.admin"),
+    };
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        // The semaphore is never closed.
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let (source, stats) = (source.clone(), stats.clone());
+                connections.spawn(async move {
+                    connection(stream, source, stats).await;
+                    drop(place);
+                });
+            }
+            // Out of descriptors, or a client that went away at once.
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, source: Arc<dyn AdminSource>, stats: Stats) {
+    stats.listener.downstream_cx_total().inc();
+    stats.http.downstream_cx_total().inc();
+    stats.http.downstream_cx_http1_total().inc();
+    let _active =
+        [stats.listener.downstream_cx_active(), stats.http.downstream_cx_active(), stats.http.downstream_cx_http1_active()].map(|gauge| {
+            gauge.inc();
+            Guard(move || gauge.dec())
+        });
+    let service = service_fn(|request| answer(request, source.clone(), stats.clone()));
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    // How a connection ends concerns its client only.
+    let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
+    stats.listener.downstream_cx_destroy().inc();
+    stats.http.downstream_cx_destroy().inc();
+}
+
+/// Runs a closure when it is dropped: a connection may end by its task's end.
+struct Guard<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for Guard<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+type Body = Either<http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>, Empty<Bytes>>;
+
+async fn answer(
+    request: hyper::Request<Incoming>,
+    source: Arc<dyn AdminSource>,
+    stats: Stats,
+) -> Result<hyper::Response<Body>, Infallible> {
+    stats.http.downstream_rq_total().inc();
+    stats.http.downstream_rq_http1_total().inc();
+    let text = |name: header::HeaderName| request.headers().get(name).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
+    let head = Request {
+        method: request.method().to_string(),
+        target: request.uri().path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
+        host: text(header::HOST),
+        origin: text(header::ORIGIN),
+        fetch_site: text(header::HeaderName::from_static("sec-fetch-site")),
+    };
+    let is_head = request.method() == hyper::Method::HEAD;
+    let run = tokio::task::spawn_blocking(move || handle(&*source, &head));
+    let answer = run.await.unwrap_or_else(|_| Answer::error(500, "the handler of this page failed\n"));
+    stats.http.answer(answer.status);
+    stats.listener_http.answer(answer.status);
+    let body = match is_head || answer.body.is_empty() {
+        true => Either::Right(Empty::new()),
+        false => Either::Left(pieces(answer.body)),
+    };
+    let mut response = hyper::Response::new(body);
+    // Statuses come from the table of endpoints.
+    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, max-age=0"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let mut date = Vec::new();
+    if let Ok(format) = TimeFormat::parse("%a, %d %b %Y %H:%M:%S GMT") {
+        format.write(SystemTime::now(), &mut date);
+    }
+    if let Ok(date) = HeaderValue::from_bytes(&date) {
+        headers.insert(header::DATE, date);
+    }
+    headers.insert(header::SERVER, HeaderValue::from_static("envoy"));
+    Ok(response)
+}
+
+/// The body in pieces of no known total, which goes out chunked as Envoy's does.
+fn pieces(body: String) -> http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible> {
+    let mut rest = Bytes::from(body);
+    let pieces = std::iter::from_fn(move || (!rest.is_empty()).then(|| Ok(Frame::data(rest.split_to(rest.len().min(PIECE))))));
+    StreamBody::new(futures_util::stream::iter(pieces)).boxed_unsync()
+}
