@@ -110,6 +110,7 @@ fn with_remote_address_the_peer_is_appended() {
     let (headers, origin) = edit(&hops, "127.0.0.1:5", &[("x-forwarded-for", "10.0.0.1"), ("x-forwarded-proto", "ftp")]);
     assert_eq!(headers, ["x-forwarded-for=10.0.0.1,192.0.2.2", "x-forwarded-proto=ftp", "x-envoy-external-address=10.0.0.1", &id]);
     assert_eq!(origin.client, "10.0.0.1:0".parse().unwrap());
+    assert_eq!(edit(&hops, "127.0.0.1:5", &[]).0[1], "x-forwarded-proto=http");
     let skip = ConnectionManager { skip_xff_append: true, use_remote_address: true, ..ConnectionManager::default() };
     assert_eq!(edit(&skip, "8.8.8.8:5", &[]).0, ["x-forwarded-proto=http", "x-envoy-external-address=8.8.8.8", &id]);
 }
@@ -180,6 +181,9 @@ fn control_headers_of_internal_clients_stay_until_the_router_takes_them() {
     assert!(edit(&trusting, "9.9.9.9:5", &[("x-forwarded-for", "127.0.0.1")]).1.internal);
     assert!(!edit(&trusting, "9.9.9.9:5", &[("x-forwarded-for", "1.1.1.1, 127.0.0.1")]).1.internal);
     assert!(!edit(&trusting, "127.0.0.1:5", &[]).1.internal);
+    trusting.xff_num_trusted_hops = 1;
+    let (_, origin) = edit(&trusting, "9.9.9.9:5", &[("x-forwarded-for", "127.0.0.1, 1.1.1.1")]);
+    assert_eq!(origin, Origin { client: "127.0.0.1:0".parse().unwrap(), internal: false });
 }
 
 #[test]

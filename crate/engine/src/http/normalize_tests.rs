@@ -80,6 +80,7 @@ fn escaped_slashes_are_refused_redirected_or_unescaped() {
         ("/a%5cb", "/a\\b"),
         ("/a/%2e%2e%2fb", "/a/%2e%2e/b"),
         ("/%2F%2f", "///"),
+        ("/%5C", "/\\"),
         ("/a%2f?x=%2f", "/a/?x=%2f"),
         ("/a/b%2f..%2fc", "/a/b/../c"),
     ];

@@ -389,8 +389,8 @@ impl Sink {
         if !self.has(Known::TransferEncoding) {
             return Ok(self.length.filter(|length| *length > 0).map_or(Framing::None, Framing::Length));
         }
-        let chunked = headers.get(Known::TransferEncoding).is_some_and(|value| value.eq_ignore_ascii_case(b"chunked"))
-            && headers.get_all_known(Known::TransferEncoding).nth(1).is_none();
+        // Several of them were joined to one value, which then is not this one.
+        let chunked = headers.get(Known::TransferEncoding).is_some_and(|value| value.eq_ignore_ascii_case(b"chunked"));
         if self.has(Known::ContentLength) {
             if !chunked || !allow_chunked_length {
                 return Err(LENGTH_AND_CHUNKED);

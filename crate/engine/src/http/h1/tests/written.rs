@@ -35,6 +35,9 @@ fn request_heads_are_written_as_envoy_does() {
         let (text, _) = write(&[(":method", method), (":path", "/"), (":authority", "x")], true);
         assert_eq!(text.contains("content-length: 0\r\n"), length, "{method}");
     }
+    let framed =
+        [(":method", "GET"), (":path", "/"), (":authority", "x"), ("host", "y"), ("transfer-encoding", "chunked"), (":protocol", "p")];
+    assert_eq!(write(&framed, true).0, "GET / HTTP/1.1\r\nhost: x\r\n\r\n");
     let post = [(":method", "POST"), (":path", "/"), (":authority", "x"), ("content-length", "5")];
     assert_eq!(write(&post, false), ("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n".into(), BodyEncoder::Length(5)));
     let connect = [(":method", "CONNECT"), (":authority", "x:80")];
