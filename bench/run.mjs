@@ -19,7 +19,7 @@ import { printIdle, printLarge, printLoad, printTargets } from './lib/report.mjs
 
 const HELP = `npm run bench -- [options]
   --only NAMES        peers, separated by commas: plenipo, 'plenipo in Node', Envoy, nginx, HAProxy, http-proxy, fast-proxy
-  --scenarios NAMES   of h1, h2, tls, idle, large (default: all)
+  --scenarios NAMES   of h1, h2, tls, idle, large, mib, handshake (default: all but the last two)
   --seconds N         how long each measurement runs (default 4)
   --rounds N          how often each is repeated; the median counts (default 3)
   --count N           clusters and virtual hosts of 'large' (default 10000)
@@ -54,13 +54,23 @@ async function withPeer(peer, options, body) {
   }
 }
 
+/** What is sent to every peer that can take it, `h2` and `tls` telling what it must be able to. */
+const LOADS = {
+  h1: { title: 'HTTP/1.1, 64 kept-alive connections, 128-byte body' },
+  h2: { title: 'HTTP/2 in, HTTP/1.1 out, 16 connections x 10 streams, 128-byte body', h2: true },
+  tls: { title: 'TLS and HTTP/1.1, 64 kept-alive connections, 128-byte body', tls: true },
+  mib: { title: 'HTTP/1.1, 16 kept-alive connections, 1 MiB body', path: '/mib', connections: 16 },
+  handshake: { title: 'A new TLS connection for each request, 16 at once', tls: true, connections: 16, headers: ['Connection: close'] },
+};
+
 /** One measurement of one peer under load. */
-async function measureLoad(peer, { scenario, seconds, upstream, tls }) {
-  const h2 = scenario === 'h2';
-  return withPeer(peer, { upstream, tls: scenario === 'tls' ? tls : undefined, h2 }, async ({ job, child, port }) => {
-    await answering(child, job.port, { tls: scenario === 'tls' });
-    const url = `${scenario === 'tls' ? 'https' : 'http'}://127.0.0.1:${port}/`;
-    const load = (duration) => (h2 ? h2load(OTHER_CORE, url, { seconds: duration, log: join(job.folder, 'h2load.log') }) : wrk(OTHER_CORE, url, { seconds: duration }));
+async function measureLoad(peer, { scenario, seconds, upstream, certificate }) {
+  const { h2 = false, tls = false, path = '/', connections, headers } = LOADS[scenario];
+  return withPeer(peer, { upstream, tls: tls ? certificate : undefined, h2 }, async ({ job, child, port }) => {
+    await answering(child, job.port, { tls });
+    const url = `${tls ? 'https' : 'http'}://127.0.0.1:${port}${path}`;
+    const load = (duration) =>
+      h2 ? h2load(OTHER_CORE, url, { seconds: duration, log: join(job.folder, 'h2load.log') }) : wrk(OTHER_CORE, url, { seconds: duration, connections, headers });
     const warm = await load(1);
     const before = cpuSeconds(child.pid);
     const result = await load(seconds);
@@ -151,7 +161,7 @@ async function rounds(names, peers, count, what, measure) {
 }
 
 /** A certificate of the bench's own. */
-function certificate(folder) {
+function makeCertificate(folder) {
   const [cert, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')];
   execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2', '-subj', '/CN=app.local', '-addext', 'subjectAltName=DNS:app.local', '-keyout', key, '-out', cert], { stdio: 'ignore' });
   return { cert, key };
@@ -193,22 +203,24 @@ await main(async () => {
     const names = only ?? Object.keys(peers);
     for (const name of names) if (!peers[name]) throw new Failure(`there is no peer '${name}'; there are: ${Object.keys(peers).join(', ')}.`);
     const scenarios = values.scenarios.split(',');
+    for (const name of scenarios) if (!LOADS[name] && !['idle', 'large'].includes(name)) throw new Failure(`there is no scenario '${name}'.`);
     const seconds = values.quick ? 2 : Number(values.seconds);
     const count = values.quick ? 1 : Number(values.rounds);
 
     const [upstream] = await freePorts(1);
     const upstreamFolder = join(work, 'upstream');
     mkdirSync(upstreamFolder);
+    writeFileSync(join(upstreamFolder, 'mib'), Buffer.alloc(1 << 20, 'x'));
     writeFileSync(join(upstreamFolder, 'nginx.conf'), nginxUpstream({ port: upstream, folder: upstreamFolder }));
     const upstreamChild = pinned(OTHER_CORE, 'nginx', ['-p', upstreamFolder, '-c', join(upstreamFolder, 'nginx.conf')], { output: join(work, 'upstream.log') });
     await answering(upstreamChild, upstream);
-    const tls = certificate(work);
+    const certificate = makeCertificate(work);
 
     const results = { at: new Date().toISOString(), cpu: cpus()[0].model, kernel: execFileSync('uname', ['-r'], { encoding: 'utf8' }).trim(), seconds, rounds: count };
-    for (const scenario of ['h1', 'h2', 'tls']) {
+    for (const [scenario, { h2, tls }] of Object.entries(LOADS)) {
       if (!scenarios.includes(scenario)) continue;
-      const able = names.filter((name) => scenario === 'h1' || peers[name].h2);
-      results[scenario] = await rounds(able, peers, count, scenario, (peer) => measureLoad(peer, { scenario, seconds, upstream, tls }));
+      const able = names.filter((name) => (!h2 || peers[name].h2) && (!tls || peers[name].tls));
+      results[scenario] = await rounds(able, peers, count, scenario, (peer) => measureLoad(peer, { scenario, seconds, upstream, certificate }));
     }
     if (scenarios.includes('idle')) results.idle = await rounds(names, peers, 1, 'idle', (peer) => measureIdle(peer, { upstream }));
     if (scenarios.includes('large')) {
@@ -218,15 +230,13 @@ await main(async () => {
     await end(upstreamChild);
 
     console.log(`\n${results.cpu}, Linux ${results.kernel}; the proxy on core ${PROXY_CORE}, client and upstream on core ${OTHER_CORE}; ${count} x ${seconds} s, medians`);
-    if (results.h1) printLoad('HTTP/1.1, 64 kept-alive connections, 128-byte body', results.h1);
-    if (results.h2) printLoad('HTTP/2 in, HTTP/1.1 out, 16 connections x 10 streams, 128-byte body', results.h2);
-    if (results.tls) printLoad('TLS and HTTP/1.1, 64 kept-alive connections, 128-byte body', results.tls);
+    for (const [scenario, { title }] of Object.entries(LOADS)) if (results[scenario]) printLoad(title, results[scenario]);
     if (results.idle) printIdle(results.idle);
     if (results.large) printLarge(results.large, results.count);
     printTargets(results);
     writeFileSync(values.json, `${JSON.stringify(results, null, 2)}\n`);
     console.log(`\nJSON: ${values.json}; took ${took(started)}`);
-    if (['h1', 'h2', 'tls', 'idle', 'large'].some((key) => Object.values(results[key] ?? {}).some(({ error }) => error))) process.exitCode = 1;
+    if (scenarios.some((key) => Object.values(results[key] ?? {}).some(({ error }) => error))) process.exitCode = 1;
   } finally {
     rmSync(work, { recursive: true, force: true });
   }

@@ -101,7 +101,7 @@ export function nginxProxy({ port, h2port, upstream, log, folder, tls }) {
     }`);
 }
 
-/** nginx as the upstream: a 128-byte body for every request, no log. */
+/** nginx as the upstream: a 128-byte body for every request, 1 MiB for /mib, no log. */
 export function nginxUpstream({ port, folder }) {
   return nginx(folder, `
     access_log off;
@@ -109,6 +109,7 @@ export function nginxUpstream({ port, folder }) {
       listen 127.0.0.1:${port} backlog=4096;
       keepalive_requests 1000000000;
       default_type text/plain;
+      location = /mib { root ${folder}; }
       location / { return 200 "${'x'.repeat(127)}\n"; }
     }`);
 }

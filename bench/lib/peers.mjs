@@ -15,7 +15,7 @@ function writeConfig({ folder, config, ...rest }) {
 }
 
 /**
- * Each peer: `h2`, whether it takes HTTP/2; `large`, whether it takes Envoy's configuration with 10,000 clusters;
+ * Each peer: `h2` and `tls`, whether it takes HTTP/2 and TLS; `large`, whether it takes Envoy's configuration with 10,000 clusters;
  * `start(job)`, which returns the child. A job has core, folder, port, h2port, upstream, log, output, tls, and config for `large`.
  */
 export function peers({ program, packageFolder, envoy }) {
@@ -23,6 +23,7 @@ export function peers({ program, packageFolder, envoy }) {
     plenipo: {
       what: 'the native program, one worker',
       h2: true,
+      tls: true,
       large: true,
       start: (job) => pinned(job.core, program, ['run', '-c', writeConfig(job), '--concurrency', '1', '-l', 'error'], job),
       port: (job) => job.port,
@@ -30,6 +31,7 @@ export function peers({ program, packageFolder, envoy }) {
     'plenipo in Node': {
       what: 'embedded in a Node process, one worker',
       h2: true,
+      tls: true,
       large: true,
       start: (job) => pinned(job.core, process.execPath, [script('embedded.mjs'), writeConfig(job)], { ...job, cwd: packageFolder }),
       port: (job) => job.port,
@@ -37,6 +39,7 @@ export function peers({ program, packageFolder, envoy }) {
     Envoy: {
       what: 'Envoy 1.40.0, --concurrency 1',
       h2: true,
+      tls: true,
       large: true,
       start: (job) => pinned(job.core, envoy, ['-c', writeConfig(job), '--concurrency', '1', '-l', 'error', '--use-dynamic-base-id'], job),
       port: (job) => job.port,
@@ -44,6 +47,7 @@ export function peers({ program, packageFolder, envoy }) {
     nginx: {
       what: 'Debian nginx, one process',
       h2: true,
+      tls: true,
       start(job) {
         const file = join(job.folder, 'nginx.conf');
         writeFileSync(file, nginxProxy(job));
@@ -55,6 +59,7 @@ export function peers({ program, packageFolder, envoy }) {
     HAProxy: {
       what: 'Debian HAProxy, one thread',
       h2: true,
+      tls: true,
       start(job) {
         const file = join(job.folder, 'haproxy.cfg');
         writeFileSync(file, haproxy(job));

@@ -6,18 +6,18 @@ const MB = 1e6;
 
 const ratio = (ours, theirs) => (ours !== undefined && theirs !== undefined ? `${(ours / theirs).toFixed(2)}x` : '');
 
-/** Peers in order of their CPU time, those that failed last. */
+/** Peers in order of their CPU time, those that failed last. `core %` well under 100 means that the proxy was not the bottleneck, or not alone. */
 export function printLoad(title, results) {
   const ours = results[US]?.cpuMicros;
   const rows = Object.entries(results)
     .sort(([, a], [, b]) => (a.cpuMicros ?? Infinity) - (b.cpuMicros ?? Infinity))
     .map(([name, each]) =>
       each.error
-        ? [name, 'failed', '', '', '', '', '']
-        : [name, each.requestsPerSecond.toFixed(0), each.cpuMicros.toFixed(2), `${each.p50.toFixed(2)}`, `${each.p99.toFixed(2)}`, (each.rss / MB).toFixed(1), name === US ? '' : ratio(ours, each.cpuMicros)],
+        ? [name, 'failed', '', '', '', '', '', '']
+        : [name, each.requestsPerSecond.toFixed(0), each.cpuMicros.toFixed(2), `${each.p50.toFixed(2)}`, `${each.p99.toFixed(2)}`, (each.rss / MB).toFixed(1), (each.busy * 100).toFixed(0), name === US ? '' : ratio(ours, each.cpuMicros)],
     );
   console.log(`\n${title}`);
-  console.log(table(['peer', 'requests/s', 'CPU us/request', 'p50 ms', 'p99 ms', 'memory MB', 'plenipo uses'], rows));
+  console.log(table(['peer', 'requests/s', 'CPU us/request', 'p50 ms', 'p99 ms', 'memory MB', 'core %', 'plenipo uses'], rows));
 }
 
 export function printIdle(results) {
