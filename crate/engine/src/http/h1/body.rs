@@ -11,6 +11,9 @@ const MAX_CHUNK_LINE: usize = 4096;
 /// Most bytes of chunk extensions in one body; they are read and dropped.
 const MAX_EXTENSIONS: usize = 16 * 1024;
 
+/// Pieces are gathered up to about this size.
+const GATHER_MAX: usize = 16 * 1024;
+
 /// What came next of a body.
 #[derive(Debug, Clone)]
 pub enum BodyEvent {
@@ -91,7 +94,7 @@ impl BodyDecoder {
                 State::Chunk(left) => {
                     let (data, left) = take(buf, left);
                     self.state = if left == 0 { State::ChunkEnd } else { State::Chunk(left) };
-                    return Ok(BodyEvent::Data(data));
+                    return Ok(BodyEvent::Data(self.gather(data, buf)));
                 }
                 State::ChunkEnd => match buf[..] {
                     [b'\r', b'\n', ..] => {
@@ -117,6 +120,41 @@ impl BodyDecoder {
                 }
             }
         }
+    }
+
+    /// Puts what is here of further chunks behind a small piece, as Envoy makes one of all chunks that it reads at once. Errors are left for the next call.
+    fn gather(&mut self, first: Bytes, buf: &mut BytesMut) -> Bytes {
+        let mut all = BytesMut::new();
+        loop {
+            let length = first.len().max(all.len());
+            if length >= GATHER_MAX || buf.is_empty() {
+                break;
+            }
+            match self.state {
+                State::ChunkEnd if buf.starts_with(b"\r\n") => {
+                    buf.advance(2);
+                    self.state = State::ChunkSize;
+                }
+                State::ChunkSize => match self.chunk_size(buf) {
+                    Ok(Some(0)) => self.state = State::Trailers,
+                    Ok(Some(size)) => self.state = State::Chunk(size),
+                    Ok(None) | Err(_) => break,
+                },
+                State::Chunk(left) => {
+                    if all.is_empty() {
+                        all.reserve(first.len() + buf.len());
+                        all.extend_from_slice(&first);
+                    }
+                    let here = usize::try_from(left).map_or(buf.len(), |left| left.min(buf.len()));
+                    all.extend_from_slice(&buf[..here]);
+                    buf.advance(here);
+                    let left = left - here as u64;
+                    self.state = if left == 0 { State::ChunkEnd } else { State::Chunk(left) };
+                }
+                _ => break,
+            }
+        }
+        if all.is_empty() { first } else { all.freeze() }
     }
 
     fn chunk_size(&mut self, buf: &mut BytesMut) -> Result<Option<u64>, Reject> {

@@ -518,6 +518,22 @@ fn chunked_bodies() {
 }
 
 #[test]
+fn small_chunks_that_are_here_come_as_one_piece() {
+    let mut buf = BytesMut::from(&b"1\r\na\r\n2;x\r\nbc\r\n4\r\nde"[..]);
+    let mut body = BodyDecoder::new(Framing::Chunked, false, 100, true);
+    assert!(matches!(body.decode(&mut buf), Ok(BodyEvent::Data(data)) if data == "abcde"));
+    assert!(matches!(body.decode(&mut buf), Ok(BodyEvent::NeedMore)));
+    buf.extend_from_slice(b"fg\r\n1\r\nhX");
+    assert!(matches!(body.decode(&mut buf), Ok(BodyEvent::Data(data)) if data == "fgh"));
+    assert_eq!(body.decode(&mut buf).unwrap_err(), CODEC_ERROR);
+    let mut buf = BytesMut::from(&b"1\r\na\r\n0\r\n\r\nGET"[..]);
+    let mut body = BodyDecoder::new(Framing::Chunked, false, 100, true);
+    assert!(matches!(body.decode(&mut buf), Ok(BodyEvent::Data(data)) if data == "a"));
+    assert!(matches!(body.decode(&mut buf), Ok(BodyEvent::End)));
+    assert_eq!(buf, "GET");
+}
+
+#[test]
 fn trailers_are_given_where_wanted_but_none_that_frames_or_routes() {
     let options = Options { http1: Http1 { enable_trailers: true, ..Http1::default() }, ..Options::default() };
     let text = format!(
