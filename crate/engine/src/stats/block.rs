@@ -67,7 +67,7 @@ pub struct Block {
     prefix: Arc<str>,
     template: &'static Template,
     /// Shard 0 is shared by all threads without one of their own.
-    shards: Box<[OnceLock<Box<Cells>>]>,
+    shards: Box<[Shard]>,
     /// What `reset_counters` takes off each counter; the cells belong to their writers and are never set back.
     reset: OnceLock<Box<[AtomicU64]>>,
     code_reset: OnceLock<Mutex<Vec<(u32, u64)>>>,
@@ -81,10 +81,16 @@ struct Flushed {
     interval: Distribution,
 }
 
-/// One shard's cells.
-struct Cells {
+/// One shard's cells, each part made on first touch.
+#[derive(Default)]
+struct Shard {
     /// Counters, then two for each gauge: what was added, what was subtracted.
-    numbers: Box<[AtomicU64]>,
+    numbers: OnceLock<Box<[AtomicU64]>>,
+    rest: OnceLock<Box<Rest>>,
+}
+
+/// What not every shard that counts has.
+struct Rest {
     histograms: Box<[OnceLock<Box<histogram::Cells>>]>,
     codes: OnceLock<Box<CodeCell>>,
 }
@@ -137,8 +143,8 @@ pub enum Value {
 
 /// One stat at the moment of reading.
 #[derive(Clone, Debug)]
-pub struct Reading {
-    prefix: Arc<str>,
+pub struct Reading<'a> {
+    prefix: &'a str,
     scope: &'static str,
     name: &'static str,
     /// Response code, where the name ends in one.
@@ -157,11 +163,11 @@ enum Code {
     Class(u16),
 }
 
-impl Reading {
+impl Reading<'_> {
     /// Writes the full name over `name`.
     pub fn write_name(&self, name: &mut String) {
         name.clear();
-        name.push_str(&self.prefix);
+        name.push_str(self.prefix);
         if !self.scope.is_empty() || !self.name.is_empty() {
             name.push('.');
         }
@@ -175,9 +181,10 @@ impl Reading {
         };
     }
 
-    pub(super) fn by_name(a: &Reading, b: &Reading) -> Ordering {
-        if Arc::ptr_eq(&a.prefix, &b.prefix) && a.code == Code::None && b.code == Code::None {
-            return (a.scope.bytes().chain(a.name.bytes())).cmp(b.scope.bytes().chain(b.name.bytes()));
+    pub(super) fn by_name(a: &Reading<'_>, b: &Reading<'_>) -> Ordering {
+        let plain = |r: &Reading<'_>| r.scope.is_empty() && r.code == Code::None;
+        if plain(a) && plain(b) && std::ptr::eq(a.prefix, b.prefix) {
+            return a.name.cmp(b.name);
         }
         let mut names = (String::new(), String::new());
         a.write_name(&mut names.0);
@@ -191,13 +198,21 @@ const CANARY: u32 = 1 << 17;
 
 impl Block {
     pub(super) fn new(store_id: u64, store: Weak<Inner>, prefix: Arc<str>, template: &'static Template, shards: usize) -> Block {
-        let shards = (0..shards).map(|_| OnceLock::new()).collect();
+        let shards = (0..shards).map(|_| Shard::default()).collect();
         Block { store_id, store, prefix, template, shards, reset: OnceLock::new(), code_reset: OnceLock::new(), flushed: OnceLock::new() }
     }
 
     /// The prefix, sanitized.
     pub fn prefix(&self) -> &str {
         &self.prefix
+    }
+
+    /// What the names of this block sort by: all begin with it, and no name of another block falls between unless its
+    /// key begins with this one.
+    pub(super) fn sort_key(&self) -> impl Iterator<Item = u8> + '_ {
+        let names = self.template.counters.iter().chain(self.template.gauges).chain(self.template.histograms.iter().map(|h| &h.0));
+        let alone = names.take(1).any(|n| n.is_empty());
+        self.prefix.bytes().chain((!alone).then_some(b'.'))
     }
 
     /// The names.
@@ -207,7 +222,7 @@ impl Block {
 
     /// Makes a lazy block appear.
     pub fn touch(&self) {
-        self.cells();
+        self.numbers(self.shard().0);
     }
 
     /// The counter at `index` of the template.
@@ -231,8 +246,8 @@ impl Block {
     /// Counts an answer under `upstream_rq_<code>`, its class, and the same below `internal.` or `external.` and `canary.`.
     pub fn count_code(&self, code: u16, internal: bool, canary: bool) {
         let key = u32::from(code) | if internal { INTERNAL } else { 0 } | if canary { CANARY } else { 0 };
-        let (cells, shared) = self.cells();
-        let mut cell = cells.codes.get_or_init(|| CodeCell::new(key));
+        let (shard, shared) = self.shard();
+        let mut cell = self.rest(shard).codes.get_or_init(|| CodeCell::new(key));
         // Another thread may put a different code first (in the shared shard), so look again after each step.
         while cell.key != key {
             cell = cell.next.get_or_init(|| CodeCell::new(key));
@@ -240,38 +255,47 @@ impl Block {
         add(shared, &cell.count, 1);
     }
 
-    /// The current thread's cells, and whether others write them too.
+    /// The current thread's shard, and whether others write it too.
     #[inline]
-    fn cells(&self) -> (&Cells, bool) {
+    fn shard(&self) -> (&Shard, bool) {
         let mut index = shard_of(self.store_id);
         // A block has a shard for each worker; 0 for one that came in addition.
         if index >= self.shards.len() {
             index = 0;
         }
-        (self.shards[index].get_or_init(|| self.new_cells()), index == 0)
+        (&self.shards[index], index == 0)
     }
 
-    #[cold]
-    fn new_cells(&self) -> Box<Cells> {
-        Box::new(Cells {
-            numbers: (0..self.template.numbers()).map(|_| AtomicU64::new(0)).collect(),
-            histograms: (0..self.template.histogram_count()).map(|_| OnceLock::new()).collect(),
-            codes: OnceLock::new(),
+    #[inline]
+    fn numbers<'a>(&self, shard: &'a Shard) -> &'a [AtomicU64] {
+        shard.numbers.get_or_init(|| (0..self.template.numbers()).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    #[inline]
+    fn rest<'a>(&self, shard: &'a Shard) -> &'a Rest {
+        shard.rest.get_or_init(|| {
+            let histograms = (0..self.template.histogram_count()).map(|_| OnceLock::new()).collect();
+            Box::new(Rest { histograms, codes: OnceLock::new() })
         })
     }
 
     #[inline]
     fn add(&self, index: usize, n: u64) {
-        let (cells, shared) = self.cells();
-        add(shared, &cells.numbers[index], n);
+        let (shard, shared) = self.shard();
+        add(shared, &self.numbers(shard)[index], n);
     }
 
-    fn touched(&self) -> impl Iterator<Item = &Cells> {
-        self.shards.iter().filter_map(|s| s.get().map(|c| &**c))
+    fn touched(&self) -> bool {
+        self.shards.iter().any(|s| s.numbers.get().is_some() || s.rest.get().is_some())
+    }
+
+    fn rests(&self) -> impl Iterator<Item = &Rest> {
+        self.shards.iter().filter_map(|s| s.rest.get().map(|r| &**r))
     }
 
     fn sum(&self, index: usize) -> u64 {
-        self.touched().fold(0, |sum, c| sum.wrapping_add(c.numbers[index].load(Relaxed)))
+        let cells = self.shards.iter().filter_map(|s| s.numbers.get());
+        cells.fold(0, |sum, numbers| sum.wrapping_add(numbers[index].load(Relaxed)))
     }
 
     /// The count since the last reset, and the count of all time.
@@ -282,12 +306,12 @@ impl Block {
 
     fn total(&self, index: usize) -> Distribution {
         let mut total = Distribution::default();
-        self.touched().filter_map(|c| c.histograms[index].get()).for_each(|h| h.merge(&mut total));
+        self.rests().filter_map(|r| r.histograms[index].get()).for_each(|h| h.merge(&mut total));
         total
     }
 
     pub(super) fn reset_counters(&self) {
-        if self.touched().next().is_none() {
+        if !self.touched() {
             return;
         }
         let count = self.template.counters.len();
@@ -301,7 +325,7 @@ impl Block {
     }
 
     pub(super) fn flush(&self) {
-        if self.template.histogram_count() == 0 || self.touched().next().is_none() {
+        if self.rests().next().is_none() {
             return;
         }
         for index in 0..self.template.histogram_count() {
@@ -316,13 +340,26 @@ impl Block {
         }
     }
 
-    /// Calls `see` for every stat of the block, in no order.
-    pub(super) fn read(&self, see: &mut impl FnMut(Reading)) {
+    /// Calls `see` for every histogram of the block, or for everything else, in no order.
+    pub(super) fn read<'a>(&'a self, histograms: bool, see: &mut impl FnMut(Reading<'a>)) {
         let template = self.template;
-        if template.lazy && self.touched().next().is_none() {
+        if template.lazy && !self.touched() {
             return;
         }
-        let reading = |scope, name, code, value, used| Reading { prefix: self.prefix.clone(), scope, name, code, value, used };
+        let reading = |scope, name, code, value, used| Reading { prefix: &self.prefix, scope, name, code, value, used };
+        if histograms {
+            for index in 0..template.histogram_count() {
+                let (name, lazy) = template.histogram(index);
+                let total = self.total(index);
+                if lazy && total.is_empty() {
+                    continue;
+                }
+                let used = !total.is_empty();
+                let interval = self.flushed.get().map(|f| lock(&f[index]).interval.clone()).unwrap_or_default();
+                see(reading("", name, Code::None, Value::Histogram { total, interval }, used));
+            }
+            return;
+        }
         for (index, name) in template.counters.iter().enumerate() {
             let (value, total) = self.counted(index);
             see(reading("", name, Code::None, Value::Counter(value), total != 0));
@@ -332,16 +369,6 @@ impl Block {
             let (up, down) = (self.sum(at), self.sum(at + 1));
             see(reading("", name, Code::None, Value::Gauge(up.wrapping_sub(down)), up != 0 || down != 0));
         }
-        for index in 0..template.histogram_count() {
-            let (name, lazy) = template.histogram(index);
-            let total = self.total(index);
-            if lazy && total.is_empty() {
-                continue;
-            }
-            let used = !total.is_empty();
-            let interval = self.flushed.get().map(|f| lock(&f[index]).interval.clone()).unwrap_or_default();
-            see(reading("", name, Code::None, Value::Histogram { total, interval }, used));
-        }
         if template.codes {
             self.read_codes(&mut |scope, name, code, count| see(reading(scope, name, code, Value::Counter(count), true)));
         }
@@ -350,8 +377,8 @@ impl Block {
     /// Answers of all time by code and scope.
     fn code_counts(&self) -> Vec<(u32, u64)> {
         let mut counts: Vec<(u32, u64)> = Vec::new();
-        for cells in self.touched() {
-            let mut next = cells.codes.get();
+        for rest in self.rests() {
+            let mut next = rest.codes.get();
             while let Some(cell) = next {
                 let count = cell.count.load(Relaxed);
                 match counts.iter_mut().find(|c| c.0 == cell.key) {
@@ -499,7 +526,7 @@ impl HistogramRef<'_> {
     /// Records one value, in the histogram's unit.
     #[inline]
     pub fn record(self, value: u64) {
-        let (cells, shared) = self.block.cells();
-        cells.histograms[self.index].get_or_init(Box::default).record(value, |cell, n| add(shared, cell, n));
+        let (shard, shared) = self.block.shard();
+        self.block.rest(shard).histograms[self.index].get_or_init(Box::default).record(value, |cell, n| add(shared, cell, n));
     }
 }

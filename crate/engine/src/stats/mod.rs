@@ -146,35 +146,27 @@ impl Store {
     }
 
     /// Calls `see` for every stat that is there: counters and gauges by name first, then histograms by name.
-    pub fn visit(&self, mut see: impl FnMut(&str, &Reading)) {
+    pub fn visit(&self, mut see: impl FnMut(&str, &Reading<'_>)) {
         let mut blocks = self.blocks();
-        blocks.sort_by(|a, b| a.prefix().cmp(b.prefix()));
+        blocks.sort_by(|a, b| a.sort_key().cmp(b.sort_key()));
         let mut name = String::new();
-        let mut histograms = Vec::new();
-        let mut group: Vec<Reading> = Vec::new();
-        let mut rest = &blocks[..];
-        while let Some(first) = rest.first() {
-            // Names of blocks interleave only where one prefix begins with another; those are sorted together.
-            let len = 1 + rest[1..].iter().take_while(|b| b.prefix().starts_with(first.prefix())).count();
-            let (here, behind) = rest.split_at(len);
-            rest = behind;
-            group.clear();
-            for block in here {
-                block.read(&mut |reading| match reading.value {
-                    Value::Histogram { .. } => histograms.push(reading),
-                    _ => group.push(reading),
-                });
+        for histograms in [false, true] {
+            let mut rest = &blocks[..];
+            while let Some(first) = rest.first() {
+                // Names of blocks interleave only where one is inside the other; those are sorted together.
+                let inside = |b: &Arc<Block>| b.prefix().strip_prefix(first.prefix()).is_some_and(|p| p.is_empty() || p.starts_with('.'));
+                let (here, behind) = rest.split_at(1 + rest[1..].iter().take_while(|b| inside(b)).count());
+                rest = behind;
+                let mut group = Vec::new();
+                for block in here {
+                    block.read(histograms, &mut |reading| group.push(reading));
+                }
+                group.sort_by(Reading::by_name);
+                for reading in &group {
+                    reading.write_name(&mut name);
+                    see(&name, reading);
+                }
             }
-            group.sort_by(Reading::by_name);
-            for reading in &group {
-                reading.write_name(&mut name);
-                see(&name, reading);
-            }
-        }
-        histograms.sort_by(Reading::by_name);
-        for reading in &histograms {
-            reading.write_name(&mut name);
-            see(&name, reading);
         }
     }
 

@@ -1,6 +1,6 @@
 //! `/stats/prometheus`: the text format of Prometheus, with Envoy's names and tags.
 
-use std::fmt::Write as _;
+use std::{borrow::Cow, collections::HashMap, fmt::Write as _};
 
 use super::{
     Distribution, Store, Value,
@@ -8,52 +8,59 @@ use super::{
     tags::extract,
 };
 
-/// One stat, its tags taken out.
-struct Line {
-    /// The name without tags, dots still in it; lines are grouped and sorted by it.
+/// All stats of one kind and name, tags aside.
+struct Group {
+    /// 0 counters, 1 gauges, 2 histograms: the order of printing.
+    kind: u8,
+    /// The name without tags, dots still in it.
     name: String,
-    /// The whole name, which sorts the lines of a group.
-    full: String,
-    labels: String,
-    value: Value,
+    /// The name to print.
+    printed: String,
+    lines: String,
 }
 
-/// All stats that `query` wants. Histograms have buckets unless it asks for the summary (`histogram_buckets=summary`).
+/// All stats that `query` wants. Histograms have buckets unless `summary` asks for quantiles (`histogram_buckets=summary`).
 pub fn prometheus(store: &Store, query: &Query, summary: bool) -> String {
-    let mut kinds: [Vec<Line>; 3] = Default::default();
+    let mut groups: Vec<Group> = Vec::new();
+    let mut known: [HashMap<String, usize>; 3] = Default::default();
+    let (mut bare, mut labels, mut tags) = (String::new(), String::new(), Vec::new());
+    // Stats come by their full name, which is the order inside a group.
     query.visit(store, |full, value| {
-        let tagged = extract(full);
-        let mut labels = String::new();
-        for (tag, value) in &tagged.tags {
+        extract(full, &mut bare, &mut tags);
+        labels.clear();
+        for (tag, value) in &tags {
             let separator = if labels.is_empty() { "" } else { "," };
             // Writing into a String does not fail.
-            let _ = write!(labels, "{separator}{}=\"{}\"", sanitize(tag), escape(value));
+            let _ = write!(labels, "{separator}{tag}=\"{}\"", escape(&full[value.clone()]));
         }
         let kind = match value {
             Value::Counter(_) => 0,
             Value::Gauge(_) => 1,
             Value::Histogram { .. } => 2,
         };
-        kinds[kind].push(Line { name: tagged.name, full: full.into(), labels, value: value.clone() });
-    });
-    let mut out = String::new();
-    for (lines, kind) in kinds.iter_mut().zip(["counter", "gauge", if summary { "summary" } else { "histogram" }]) {
-        lines.sort_by(|a, b| (&a.name, &a.full).cmp(&(&b.name, &b.full)));
-        let mut last = None;
-        for line in lines.iter() {
-            let name = format!("envoy_{}", sanitize(&line.name));
-            if last != Some(&line.name) {
-                let _ = writeln!(out, "# TYPE {name} {kind}");
-                last = Some(&line.name);
+        let at = match known[usize::from(kind)].get(&bare) {
+            Some(at) => *at,
+            None => {
+                groups.push(Group { kind, name: bare.clone(), printed: format!("envoy_{}", sanitize(&bare)), lines: String::new() });
+                known[usize::from(kind)].insert(bare.clone(), groups.len() - 1);
+                groups.len() - 1
             }
-            match &line.value {
-                Value::Counter(value) | Value::Gauge(value) => {
-                    let _ = writeln!(out, "{name}{{{}}} {value}", line.labels);
-                }
-                Value::Histogram { total, interval } if summary => write_summary(&mut out, &name, &line.labels, total, interval),
-                Value::Histogram { total, .. } => write_histogram(&mut out, &name, &line.labels, total),
+        };
+        let Group { printed, lines, .. } = &mut groups[at];
+        match value {
+            Value::Counter(value) | Value::Gauge(value) => {
+                let _ = writeln!(lines, "{printed}{{{labels}}} {value}");
             }
+            Value::Histogram { total, interval } if summary => write_summary(lines, printed, &labels, total, interval),
+            Value::Histogram { total, .. } => write_histogram(lines, printed, &labels, total),
         }
+    });
+    groups.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
+    let mut out = String::with_capacity(groups.iter().map(|g| g.lines.len() + 2 * g.printed.len()).sum());
+    for group in groups {
+        let kind = ["counter", "gauge", if summary { "summary" } else { "histogram" }][usize::from(group.kind)];
+        let _ = writeln!(out, "# TYPE {} {kind}", group.printed);
+        out.push_str(&group.lines);
     }
     out
 }
@@ -89,8 +96,11 @@ fn sanitize(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == ':' { c } else { '_' }).collect()
 }
 
-fn escape(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+fn escape(value: &str) -> Cow<'_, str> {
+    match value.contains(['\\', '"', '\n']) {
+        true => value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").into(),
+        false => value.into(),
+    }
 }
 
 #[cfg(test)]

@@ -1,24 +1,20 @@
 //! Tags in stat names, taken out as Envoy's default extractors do it.
 
-/// A name without its tags, and the tags in Envoy's order.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Tagged {
-    /// The name with the tagged parts left out.
-    pub name: String,
-    /// Tag (`envoy.cluster_name`) and value.
-    pub tags: Vec<(&'static str, String)>,
-}
+use std::ops::Range;
+
+use smallvec::SmallVec;
 
 /// What an extractor found: the bytes to leave out and those of the value.
-struct Found {
+struct Tag {
     tag: &'static str,
     remove: (usize, usize),
     value: (usize, usize),
 }
 
-/// Takes the tags out of `name`. All extractors look at the whole name; the order is that of Envoy's list.
-pub(super) fn extract(name: &str) -> Tagged {
-    let mut found: Vec<Found> = Vec::new();
+/// Takes the tags out of `name`: `bare` becomes what is left, `tags` the label names and where their values stand in `name`,
+/// in Envoy's order. All extractors look at the whole name.
+pub(super) fn extract(name: &str, bare: &mut String, tags: &mut Vec<(&'static str, Range<usize>)>) {
+    let mut found: Found = SmallVec::new();
     let mut segments = [(0, 0); 8];
     let mut count = 0;
     let mut start = 0;
@@ -34,7 +30,7 @@ pub(super) fn extract(name: &str) -> Tagged {
     // A segment with the dot behind it, which must be there.
     let dotted = |tag, i: usize| {
         let (from, to) = *segments.get(i)?;
-        (to < name.len() && to > from).then_some(Found { tag, remove: (from, to + 1), value: (from, to) })
+        (to < name.len() && to > from).then_some(Tag { tag, remove: (from, to + 1), value: (from, to) })
     };
     response_code(name, &mut found);
     match text(0) {
@@ -47,84 +43,86 @@ pub(super) fn extract(name: &str) -> Tagged {
                 && let Some(len) = name[at..].find('.')
                 && len > 0
             {
-                found.push(Found { tag: "envoy.http_conn_manager_prefix", remove: (at, at + len + 1), value: (at, at + len) });
+                found.push(Tag { tag: "envoy_http_conn_manager_prefix", remove: (at, at + len + 1), value: (at, at + len) });
             }
-            found.extend(address.map(|(from, to)| Found { tag: "envoy.listener_address", remove: (from, to + 1), value: (from, to) }));
+            found.extend(address.map(|(from, to)| Tag { tag: "envoy_listener_address", remove: (from, to + 1), value: (from, to) }));
         }
         "cluster" => {
             last_behind(name, &mut found);
-            found.extend(dotted("envoy.cluster_name", 1));
+            found.extend(dotted("envoy_cluster_name", 1));
         }
         "http" => {
-            found.extend(dotted("envoy.http_conn_manager_prefix", 1));
+            found.extend(dotted("envoy_http_conn_manager_prefix", 1));
             if text(2) == "rds" && count > 4 {
                 // A route configuration's name may have dots: everything up to the last one.
                 let from = segments[3].0;
                 if let Some(to) = name.rfind('.').filter(|to| *to > from) {
-                    found.push(Found { tag: "envoy.rds_route_config", remove: (from, to + 1), value: (from, to) });
+                    found.push(Tag { tag: "envoy_rds_route_config", remove: (from, to + 1), value: (from, to) });
                 }
             }
         }
         "vhost" => {
             if text(2) == "vcluster" {
-                found.extend(dotted("envoy.virtual_cluster", 3));
+                found.extend(dotted("envoy_virtual_cluster", 3));
             }
-            found.extend(dotted("envoy.virtual_host", 1));
+            found.extend(dotted("envoy_virtual_host", 1));
         }
-        "tcp" if count == 3 => found.extend(dotted("envoy.tcp_prefix", 1)),
-        "udp" if count == 3 => found.extend(dotted("envoy.udp_prefix", 1)),
+        "tcp" if count == 3 => found.extend(dotted("envoy_tcp_prefix", 1)),
+        "udp" if count == 3 => found.extend(dotted("envoy_udp_prefix", 1)),
         "server" | "listener_manager" | "thread_local_cluster_manager" => worker_id(name, segments[0].1 + 1, &mut found),
         _ => {}
     }
-    let tags = found.iter().map(|f| (f.tag, name[f.value.0..f.value.1].to_owned())).collect();
+    tags.clear();
+    tags.extend(found.iter().map(|f| (f.tag, f.value.0..f.value.1)));
     found.sort_by_key(|f| f.remove);
-    let mut rest = String::with_capacity(name.len());
+    bare.clear();
     let mut at = 0;
     for (from, to) in found.into_iter().map(|f| f.remove) {
-        rest.push_str(&name[at.min(from)..from]);
+        bare.push_str(&name[at.min(from)..from]);
         at = at.max(to);
     }
-    rest.push_str(name.get(at..).unwrap_or_default());
-    Tagged { name: rest, tags }
+    bare.push_str(name.get(at..).unwrap_or_default());
 }
 
+type Found = SmallVec<[Tag; 4]>;
+
 /// `_rq_200` and `_rq_2xx` at the end.
-fn response_code(name: &str, found: &mut Vec<Found>) {
+fn response_code(name: &str, found: &mut Found) {
     let Some(at) = name.rfind("_rq_").map(|at| at + 3) else { return };
     match name.as_bytes()[at + 1..] {
         [a, b, c] if [a, b, c].iter().all(u8::is_ascii_digit) => {
-            found.push(Found { tag: "envoy.response_code", remove: (at, at + 4), value: (at + 1, at + 4) });
+            found.push(Tag { tag: "envoy_response_code", remove: (at, at + 4), value: (at + 1, at + 4) });
         }
         [class, b'x', b'x'] if class.is_ascii_digit() => {
-            found.push(Found { tag: "envoy.response_code_class", remove: (at + 1, at + 2), value: (at + 1, at + 2) });
+            found.push(Tag { tag: "envoy_response_code_class", remove: (at + 1, at + 2), value: (at + 1, at + 2) });
         }
         _ => {}
     }
 }
 
 /// `…ssl.ciphers.<cipher>` and its like.
-fn last_behind(name: &str, found: &mut Vec<Found>) {
+fn last_behind(name: &str, found: &mut Found) {
     for (tag, marker) in [
-        ("envoy.ssl_cipher", ".ssl.ciphers"),
-        ("envoy.ssl_curve", ".ssl.curves"),
-        ("envoy.ssl_sigalg", ".ssl.sigalgs"),
-        ("envoy.ssl_version", ".ssl.versions"),
+        ("envoy_ssl_cipher", ".ssl.ciphers"),
+        ("envoy_ssl_curve", ".ssl.curves"),
+        ("envoy_ssl_sigalg", ".ssl.sigalgs"),
+        ("envoy_ssl_version", ".ssl.versions"),
     ] {
         if let Some(at) = name.find(marker).map(|at| at + marker.len())
             && name[at..].starts_with('.')
         {
-            found.push(Found { tag, remove: (at, name.len()), value: (at + 1, name.len()) });
+            found.push(Tag { tag, remove: (at, name.len()), value: (at + 1, name.len()) });
         }
     }
 }
 
 /// `worker_<digits>.` at `at`: the digits and the dot go.
-fn worker_id(name: &str, at: usize, found: &mut Vec<Found>) {
+fn worker_id(name: &str, at: usize, found: &mut Found) {
     let Some(rest) = name.get(at..).and_then(|r| r.strip_prefix("worker_")) else { return };
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
     if digits > 0 && rest[digits..].starts_with('.') {
         let from = at + "worker_".len();
-        found.push(Found { tag: "envoy.worker_id", remove: (from, from + digits + 1), value: (from, from + digits) });
+        found.push(Tag { tag: "envoy_worker_id", remove: (from, from + digits + 1), value: (from, from + digits) });
     }
 }
 
@@ -146,42 +144,43 @@ mod tests {
     #[test]
     fn names_and_tags_as_a_running_envoy_printed_them() {
         for (name, bare, tags) in [
-            ("cluster.app.external.upstream_rq_200", "cluster.external.upstream_rq", "envoy.response_code=200,envoy.cluster_name=app"),
-            ("cluster.app.upstream_rq_2xx", "cluster.upstream_rq_xx", "envoy.response_code_class=2,envoy.cluster_name=app"),
-            ("cluster.app.upstream_rq_total", "cluster.upstream_rq_total", "envoy.cluster_name=app"),
-            ("cluster.a.b.upstream_rq_total", "cluster.b.upstream_rq_total", "envoy.cluster_name=a"),
+            ("cluster.app.external.upstream_rq_200", "cluster.external.upstream_rq", "envoy_response_code=200,envoy_cluster_name=app"),
+            ("cluster.app.upstream_rq_2xx", "cluster.upstream_rq_xx", "envoy_response_code_class=2,envoy_cluster_name=app"),
+            ("cluster.app.upstream_rq_total", "cluster.upstream_rq_total", "envoy_cluster_name=app"),
+            ("cluster.a.b.upstream_rq_total", "cluster.b.upstream_rq_total", "envoy_cluster_name=a"),
             (
                 "http.ingress_http.downstream_rq_2xx",
                 "http.downstream_rq_xx",
-                "envoy.response_code_class=2,envoy.http_conn_manager_prefix=ingress_http",
+                "envoy_response_code_class=2,envoy_http_conn_manager_prefix=ingress_http",
             ),
             ("listener.admin.downstream_cx_total", "listener.admin.downstream_cx_total", ""),
             (
                 "listener.admin.http.admin.downstream_rq_1xx",
                 "listener.admin.http.downstream_rq_xx",
-                "envoy.response_code_class=1,envoy.http_conn_manager_prefix=admin",
+                "envoy_response_code_class=1,envoy_http_conn_manager_prefix=admin",
             ),
             ("listener.admin.main_thread.downstream_cx_total", "listener.admin.main_thread.downstream_cx_total", ""),
-            ("listener.127.0.0.1_19080.downstream_cx_total", "listener.downstream_cx_total", "envoy.listener_address=127.0.0.1_19080"),
+            ("listener.127.0.0.1_19080.downstream_cx_total", "listener.downstream_cx_total", "envoy_listener_address=127.0.0.1_19080"),
             (
                 "listener.127.0.0.1_19080.worker_1.downstream_cx_total",
                 "listener.worker_downstream_cx_total",
-                "envoy.worker_id=1,envoy.listener_address=127.0.0.1_19080",
+                "envoy_worker_id=1,envoy_listener_address=127.0.0.1_19080",
             ),
             (
                 "listener.127.0.0.1_19080.http.ingress_http.downstream_rq_completed",
                 "listener.http.downstream_rq_completed",
-                "envoy.http_conn_manager_prefix=ingress_http,envoy.listener_address=127.0.0.1_19080",
+                "envoy_http_conn_manager_prefix=ingress_http,envoy_listener_address=127.0.0.1_19080",
             ),
-            ("listener.[__1]_80.downstream_cx_total", "listener.downstream_cx_total", "envoy.listener_address=[__1]_80"),
-            ("server.worker_0.watchdog_miss", "server.worker_watchdog_miss", "envoy.worker_id=0"),
+            ("listener.[__1]_80.downstream_cx_total", "listener.downstream_cx_total", "envoy_listener_address=[__1]_80"),
+            ("server.worker_0.watchdog_miss", "server.worker_watchdog_miss", "envoy_worker_id=0"),
             ("server.live", "server.live", ""),
             ("filesystem.write_total_buffered", "filesystem.write_total_buffered", ""),
-            ("tcp.x.downstream_cx_total", "tcp.downstream_cx_total", "envoy.tcp_prefix=x"),
+            ("tcp.x.downstream_cx_total", "tcp.downstream_cx_total", "envoy_tcp_prefix=x"),
         ] {
-            let tagged = extract(name);
-            let printed: Vec<String> = tagged.tags.iter().map(|(tag, value)| format!("{tag}={value}")).collect();
-            assert_eq!((tagged.name.as_str(), printed.join(",").as_str()), (bare, tags), "{name}");
+            let (mut rest, mut found) = (String::new(), Vec::new());
+            extract(name, &mut rest, &mut found);
+            let printed: Vec<String> = found.iter().map(|(tag, value)| format!("{tag}={}", &name[value.clone()])).collect();
+            assert_eq!((rest.as_str(), printed.join(",").as_str()), (bare, tags), "{name}");
         }
     }
 
@@ -201,8 +200,9 @@ mod tests {
             "listener.é.http.",
             "tcp..",
         ] {
-            let tagged = extract(name);
-            assert!(tagged.name.len() <= name.len());
+            let (mut rest, mut found) = (String::new(), Vec::new());
+            extract(name, &mut rest, &mut found);
+            assert!(rest.len() <= name.len());
         }
     }
 }

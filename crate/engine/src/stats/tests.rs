@@ -205,3 +205,29 @@ fn an_interval_holds_what_came_between_two_flushes() {
     assert_eq!((total.count(), interval.count(), interval.sum()), (3, 2, 205));
     assert_eq!(interval.buckets().collect::<Vec<_>>(), [(5.0, 0.1, 1), (200.0, 10.0, 1)]);
 }
+
+#[test]
+fn any_prefixes_are_visited_in_order_of_the_full_name() {
+    let mut seed = 3u32;
+    for _ in 0..300 {
+        let store = Store::with_workers(0);
+        let mut held: (Vec<Counter>, Vec<RuntimeStats>, Vec<ListenerWorkerStats>) = Default::default();
+        for _ in 0..8 {
+            let mut next = |n: usize| {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (seed >> 16) as usize % n
+            };
+            let parts = ["a", "-", ".", "b", ".num_keys", "_", "0"];
+            let prefix: String = std::iter::once("a").chain((0..next(4)).map(|_| parts[next(parts.len())])).collect();
+            match next(3) {
+                0 => held.0.push(store.counter(&prefix)),
+                1 => held.1.push(RuntimeStats::new(&store, &prefix)),
+                _ => held.2.push(ListenerWorkerStats::new(&store, &prefix)),
+            }
+        }
+        let all: Vec<String> = names(&store).into_iter().map(|(n, _)| n).collect();
+        let mut sorted = all.clone();
+        sorted.sort();
+        assert_eq!(all, sorted);
+    }
+}
