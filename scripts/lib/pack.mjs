@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { Failure } from './fail.mjs';
 import { ensureDir, root } from './paths.mjs';
 import { mustRun } from './run.mjs';
+import { npmEnv } from './setup.mjs';
 
 const platformsDir = join(root, 'npm', 'platforms');
 const readJson = (file) => JSON.parse(readFileSync(file, 'utf8'));
@@ -27,7 +28,7 @@ export function publishedManifest() {
 }
 
 async function npmPack(folder, destination) {
-  const { output } = await mustRun('npm pack', 'npm', ['pack', folder, '--pack-destination', destination, '--json', '--ignore-scripts'], { cwd: root });
+  const { output } = await mustRun('npm pack', 'npm', ['pack', folder, '--pack-destination', destination, '--json', '--ignore-scripts'], { cwd: root, env: npmEnv });
   const [packed] = JSON.parse(output.slice(output.indexOf('[\n')));
   return { file: join(destination, packed.filename), ...packed };
 }

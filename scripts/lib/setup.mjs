@@ -10,6 +10,9 @@ import { mustRun, needTool, run, seconds, tail, which } from './run.mjs';
 /** The version of real Envoy that is the oracle of the parity tests. */
 export const ENVOY_VERSION = '1.40.0';
 
+/** `npm --silent test` hands its silence on; a failure of ours would then say nothing. */
+export const npmEnv = { npm_config_loglevel: 'warn', npm_config_progress: 'false' };
+
 const cargoEnv = { CARGO_TARGET_DIR: targetDir, CARGO_TERM_COLOR: 'never' };
 
 function sha256(...files) {
@@ -51,7 +54,7 @@ export async function installNodeModules() {
     const started = performance.now();
     console.log('npm ci: installing packages');
     // No package that we use needs its install script; without them nothing foreign runs here.
-    await mustRun('npm ci', 'npm', ['ci', '--include=dev', '--ignore-scripts', '--no-audit', '--no-fund'], { cwd: root });
+    await mustRun('npm ci', 'npm', ['ci', '--include=dev', '--ignore-scripts', '--no-audit', '--no-fund'], { cwd: root, env: npmEnv });
     writeFileSync(stamp, wanted);
     console.log(`npm ci: done in ${seconds(started)}`);
   });
