@@ -36,12 +36,10 @@ pub struct Template {
     pub lazy_histograms: &'static [(&'static str, Unit)],
     /// The whole block does not exist before it was touched.
     pub lazy: bool,
-    /// Has `upstream_rq_<code>`, which exist from their first answer on.
-    pub codes: bool,
 }
 
 /// A template with nothing in it.
-pub const EMPTY: Template = Template { counters: &[], gauges: &[], histograms: &[], lazy_histograms: &[], lazy: false, codes: false };
+pub const EMPTY: Template = Template { counters: &[], gauges: &[], histograms: &[], lazy_histograms: &[], lazy: false };
 
 pub(super) static COUNTER: Template = Template { counters: &[""], ..EMPTY };
 pub(super) static GAUGE: Template = Template { gauges: &[""], ..EMPTY };
@@ -70,7 +68,7 @@ pub struct Block {
     shards: Box<[Shard]>,
     /// What `reset_counters` takes off each counter; the cells belong to their writers and are never set back.
     reset: OnceLock<Box<[AtomicU64]>>,
-    code_reset: OnceLock<Mutex<Vec<(u32, u64)>>>,
+    code_reset: OnceLock<Mutex<Vec<(Key, u64)>>>,
     flushed: OnceLock<Box<[Mutex<Flushed>]>>,
 }
 
@@ -95,15 +93,23 @@ struct Rest {
     codes: OnceLock<Box<CodeCell>>,
 }
 
-/// Answers with one code in one scope; a chain, since a cluster gives only a few.
+/// A counter that exists from its first count on; in a chain, since a block has only a few.
 struct CodeCell {
-    key: u32,
+    key: Key,
     count: AtomicU64,
     next: OnceLock<Box<CodeCell>>,
 }
 
+#[derive(Clone, Copy, PartialEq)]
+enum Key {
+    /// A response code and its scope.
+    Code(u32),
+    /// A name in two parts.
+    Name(&'static str, &'static str),
+}
+
 impl CodeCell {
-    fn new(key: u32) -> Box<CodeCell> {
+    fn new(key: Key) -> Box<CodeCell> {
         Box::new(CodeCell { key, count: AtomicU64::new(0), next: OnceLock::new() })
     }
 }
@@ -245,10 +251,18 @@ impl Block {
 
     /// Counts an answer under `upstream_rq_<code>`, its class, and the same below `internal.` or `external.` and `canary.`.
     pub fn count_code(&self, code: u16, internal: bool, canary: bool) {
-        let key = u32::from(code) | if internal { INTERNAL } else { 0 } | if canary { CANARY } else { 0 };
+        self.count_key(Key::Code(u32::from(code) | if internal { INTERNAL } else { 0 } | if canary { CANARY } else { 0 }));
+    }
+
+    /// Counts under `<scope><name>`, which exists from its first count on (`versions.`, `TLSv1.3`).
+    pub fn count_name(&self, scope: &'static str, name: &'static str) {
+        self.count_key(Key::Name(scope, name));
+    }
+
+    fn count_key(&self, key: Key) {
         let (shard, shared) = self.shard();
         let mut cell = self.rest(shard).codes.get_or_init(|| CodeCell::new(key));
-        // Another thread may put a different code first (in the shared shard), so look again after each step.
+        // Another thread may put a different key first (in the shared shard), so look again after each step.
         while cell.key != key {
             cell = cell.next.get_or_init(|| CodeCell::new(key));
         }
@@ -319,8 +333,9 @@ impl Block {
         for (index, cell) in reset.iter().enumerate() {
             cell.store(self.sum(index), Relaxed);
         }
-        if self.template.codes {
-            *lock(self.code_reset.get_or_init(Mutex::default)) = self.code_counts();
+        let codes = self.code_totals();
+        if !codes.is_empty() {
+            *lock(self.code_reset.get_or_init(Mutex::default)) = codes;
         }
     }
 
@@ -369,14 +384,12 @@ impl Block {
             let (up, down) = (self.sum(at), self.sum(at + 1));
             see(reading("", name, Code::None, Value::Gauge(up.wrapping_sub(down)), up != 0 || down != 0));
         }
-        if template.codes {
-            self.read_codes(&mut |scope, name, code, count| see(reading(scope, name, code, Value::Counter(count), true)));
-        }
+        self.read_codes(&mut |scope, name, code, count| see(reading(scope, name, code, Value::Counter(count), true)));
     }
 
-    /// Answers of all time by code and scope.
-    fn code_counts(&self) -> Vec<(u32, u64)> {
-        let mut counts: Vec<(u32, u64)> = Vec::new();
+    /// Counts of all time by key.
+    fn code_totals(&self) -> Vec<(Key, u64)> {
+        let mut counts: Vec<(Key, u64)> = Vec::new();
         for rest in self.rests() {
             let mut next = rest.codes.get();
             while let Some(cell) = next {
@@ -392,10 +405,17 @@ impl Block {
     }
 
     fn read_codes(&self, see: &mut impl FnMut(&'static str, &'static str, Code, u64)) {
-        let mut counts = self.code_counts();
+        let mut counts = self.code_totals();
         if let Some(reset) = self.code_reset.get() {
             for (key, before) in lock(reset).iter() {
                 counts.iter_mut().filter(|c| c.0 == *key).for_each(|c| c.1 = c.1.saturating_sub(*before));
+            }
+        }
+        let mut by_code = Vec::new();
+        for (key, count) in counts {
+            match key {
+                Key::Code(code) => by_code.push((code, count)),
+                Key::Name(scope, name) => see(scope, name, Code::None, count),
             }
         }
         const SCOPES: [(&str, u32, u32); 4] =
@@ -403,7 +423,7 @@ impl Block {
         for (scope, mask, want) in SCOPES {
             let mut codes: Vec<(Code, u64)> = Vec::new();
             let mut completed = None;
-            for &(key, count) in counts.iter().filter(|(key, _)| key & mask == want) {
+            for &(key, count) in by_code.iter().filter(|(key, _)| key & mask == want) {
                 let code = key as u16;
                 completed = Some(completed.unwrap_or(0) + count);
                 let class = (1..=5).contains(&(code / 100)).then_some(Code::Class(code / 100));

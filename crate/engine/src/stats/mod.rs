@@ -9,6 +9,7 @@
 mod block;
 mod histogram;
 mod names;
+mod names_more;
 mod prometheus;
 mod render;
 mod tags;
@@ -28,6 +29,7 @@ use std::{
 pub use block::{Block, CounterRef, EMPTY, GaugeRef, HistogramRef, Reading, Template, Unit, Value};
 pub use histogram::Distribution;
 pub use names::*;
+pub use names_more::*;
 pub use prometheus::{prometheus, prometheus_all};
 pub use render::{Buckets, Kinds, Query, json, text};
 

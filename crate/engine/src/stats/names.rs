@@ -4,8 +4,7 @@
 
 /// Declares a struct with one method a stat, over a [`super::Block`]: `stats.upstream_rq_total().inc()`.
 ///
-/// A name that is no identifier is written behind `=`. `lazy` blocks do not exist before they are touched; `codes` adds
-/// `count_code` for `upstream_rq_<code>`.
+/// A name that is no identifier is written behind `=`. `lazy` blocks do not exist before they are touched.
 #[macro_export]
 macro_rules! stat_block {
     (
@@ -87,7 +86,7 @@ macro_rules! stat_block {
 
 stat_block! {
     /// Traffic of one cluster (`cluster.<name>`): connections, requests, balancing, circuit breakers.
-    pub struct ClusterStats: codes {
+    pub struct ClusterStats {
         counters {
             bind_errors, lb_healthy_panic, lb_local_cluster_not_ok, lb_recalculate_zone_structures, lb_subsets_created,
             lb_subsets_fallback, lb_subsets_fallback_panic, lb_subsets_removed, lb_subsets_selected, lb_zone_cluster_too_small,

@@ -35,7 +35,8 @@ pub(super) fn extract(name: &str, bare: &mut String, tags: &mut Vec<(&'static st
     response_code(name, &mut found);
     match text(0) {
         "listener" if count > 1 => {
-            last_behind(name, &mut found);
+            last_behind(name, "envoy_ssl_cipher", &mut found);
+            certificate(name, &mut found);
             let address = listener_address(name);
             let behind = address.map_or(9, |(_, to)| to + 1);
             worker_id(name, behind, &mut found);
@@ -48,7 +49,8 @@ pub(super) fn extract(name: &str, bare: &mut String, tags: &mut Vec<(&'static st
             found.extend(address.map(|(from, to)| Tag { tag: "envoy_listener_address", remove: (from, to + 1), value: (from, to) }));
         }
         "cluster" => {
-            last_behind(name, &mut found);
+            // Without a prefix in Envoy too.
+            last_behind(name, "cipher_suite", &mut found);
             found.extend(dotted("envoy_cluster_name", 1));
         }
         "http" => {
@@ -101,9 +103,9 @@ fn response_code(name: &str, found: &mut Found) {
 }
 
 /// `…ssl.ciphers.<cipher>` and its like.
-fn last_behind(name: &str, found: &mut Found) {
+fn last_behind(name: &str, cipher: &'static str, found: &mut Found) {
     for (tag, marker) in [
-        ("envoy_ssl_cipher", ".ssl.ciphers"),
+        (cipher, ".ssl.ciphers"),
         ("envoy_ssl_curve", ".ssl.curves"),
         ("envoy_ssl_sigalg", ".ssl.sigalgs"),
         ("envoy_ssl_version", ".ssl.versions"),
@@ -113,6 +115,16 @@ fn last_behind(name: &str, found: &mut Found) {
         {
             found.push(Tag { tag, remove: (at, name.len()), value: (at + 1, name.len()) });
         }
+    }
+}
+
+/// `…ssl.certificate.<name>.…`
+fn certificate(name: &str, found: &mut Found) {
+    const MARKER: &str = ".ssl.certificate.";
+    if let Some(from) = name.find(MARKER).map(|at| at + MARKER.len())
+        && let Some(len) = name[from..].find('.')
+    {
+        found.push(Tag { tag: "envoy_tls_certificate", remove: (from, from + len + 1), value: (from, from + len) });
     }
 }
 
@@ -175,6 +187,22 @@ mod tests {
             ("server.worker_0.watchdog_miss", "server.worker_watchdog_miss", "envoy_worker_id=0"),
             ("server.live", "server.live", ""),
             ("filesystem.write_total_buffered", "filesystem.write_total_buffered", ""),
+            (
+                "listener.127.0.0.1_19443.ssl.certificate.unnamed_cert_e3b0c442.expiration_unix_time_seconds",
+                "listener.ssl.certificate.expiration_unix_time_seconds",
+                "envoy_tls_certificate=unnamed_cert_e3b0c442,envoy_listener_address=127.0.0.1_19443",
+            ),
+            (
+                "listener.127.0.0.1_19443.ssl.ciphers.ECDHE-ECDSA-AES128-GCM-SHA256",
+                "listener.ssl.ciphers",
+                "envoy_ssl_cipher=ECDHE-ECDSA-AES128-GCM-SHA256,envoy_listener_address=127.0.0.1_19443",
+            ),
+            (
+                "cluster.up.ssl.ciphers.TLS_AES_256_GCM_SHA384",
+                "cluster.ssl.ciphers",
+                "cipher_suite=TLS_AES_256_GCM_SHA384,envoy_cluster_name=up",
+            ),
+            ("cluster.up.ssl.versions.TLSv1.2", "cluster.ssl.versions", "envoy_ssl_version=TLSv1.2,envoy_cluster_name=up"),
             ("tcp.x.downstream_cx_total", "tcp.downstream_cx_total", "envoy_tcp_prefix=x"),
         ] {
             let (mut rest, mut found) = (String::new(), Vec::new());

@@ -231,3 +231,27 @@ fn any_prefixes_are_visited_in_order_of_the_full_name() {
         assert_eq!(all, sorted);
     }
 }
+
+#[test]
+fn tls_names_appear_with_their_first_handshake() {
+    let store = Store::with_workers(1);
+    let _guard = store.register_worker();
+    let stats = SslStats::new(&store, "listener.0.0.0.0_443.ssl");
+    stats.handshake_done("TLSv1.3", "TLS_AES_128_GCM_SHA256", false, false);
+    stats.handshake_done("TLSv1.2", "ECDHE-RSA-AES128-GCM-SHA256", true, true);
+    stats.handshake_done("TLSv1.3", "TLS_AES_128_GCM_SHA256", true, false);
+    stats.curve("X25519");
+    for (name, value) in [
+        ("handshake", 3),
+        ("session_reused", 2),
+        ("no_certificate", 2),
+        ("versions.TLSv1.3", 2),
+        ("versions.TLSv1.2", 1),
+        ("ciphers.TLS_AES_128_GCM_SHA256", 2),
+        ("curves.X25519", 1),
+    ] {
+        assert_eq!(store.value(&format!("listener.0.0.0.0_443.ssl.{name}")), Some(value), "{name}");
+    }
+    store.reset_counters();
+    assert_eq!(store.value("listener.0.0.0.0_443.ssl.versions.TLSv1.3"), Some(0));
+}

@@ -1,0 +1,110 @@
+//! More of Envoy 1.40's stat names: TLS, TCP proxy, health checks, outlier detection.
+
+use crate::stat_block;
+
+stat_block! {
+    /// What is left below the limits (`cluster.<name>.circuit_breakers.<priority>`), with `track_remaining`.
+    pub struct CircuitBreakerRemainingStats {
+        gauges {
+            remaining_cx, remaining_cx_pools, remaining_pending, remaining_retries, remaining_rq,
+        }
+    }
+}
+
+stat_block! {
+    /// Active health checks of one cluster (`cluster.<name>.health_check`).
+    pub struct HealthCheckStats {
+        counters {
+            attempt, failure, network_failure, passive_failure, success, verify_cluster,
+        }
+        gauges {
+            degraded, healthy,
+        }
+    }
+}
+
+stat_block! {
+    /// Outlier detection of one cluster (`cluster.<name>.outlier_detection`).
+    pub struct OutlierDetectionStats {
+        counters {
+            ejections_consecutive_5xx, ejections_detected_consecutive_5xx, ejections_detected_consecutive_gateway_failure,
+            ejections_detected_consecutive_local_origin_failure, ejections_detected_degradation,
+            ejections_detected_failure_percentage, ejections_detected_local_origin_failure_percentage,
+            ejections_detected_local_origin_success_rate, ejections_detected_success_rate, ejections_enforced_consecutive_5xx,
+            ejections_enforced_consecutive_gateway_failure, ejections_enforced_consecutive_local_origin_failure,
+            ejections_enforced_failure_percentage, ejections_enforced_local_origin_failure_percentage,
+            ejections_enforced_local_origin_success_rate, ejections_enforced_success_rate, ejections_enforced_total,
+            ejections_overflow, ejections_success_rate, ejections_total,
+        }
+        gauges {
+            ejections_active,
+        }
+    }
+}
+
+stat_block! {
+    /// TLS of one side: `listener.<address>.ssl` or `cluster.<name>.ssl`.
+    pub struct SslStats {
+        counters {
+            connection_error, fail_verify_cert_hash, fail_verify_error, fail_verify_no_cert, fail_verify_san, handshake,
+            no_certificate, ocsp_staple_failed, ocsp_staple_omitted, ocsp_staple_requests, ocsp_staple_responses, session_reused,
+        }
+    }
+}
+
+stat_block! {
+    /// TLS contexts: `listener.<address>.server_ssl_socket_factory` or `cluster.<name>.client_ssl_socket_factory`.
+    pub struct SslSocketFactoryStats {
+        counters {
+            downstream_context_secrets_not_ready, ssl_context_update_by_sds, upstream_context_secrets_not_ready,
+        }
+    }
+}
+
+stat_block! {
+    /// One TCP proxy (`tcp.<stat_prefix>`).
+    pub struct TcpProxyStats {
+        counters {
+            downstream_cx_drain_close, downstream_cx_no_route, downstream_cx_overload_close, downstream_cx_rx_bytes_total,
+            downstream_cx_total, downstream_cx_tx_bytes_total, downstream_flow_control_paused_reading_total,
+            downstream_flow_control_resumed_reading_total, early_data_received_count_total, idle_timeout,
+            max_downstream_connection_duration, route_delayed_total, upstream_flush_total,
+        }
+        gauges {
+            downstream_cx_rx_bytes_buffered, downstream_cx_tx_bytes_buffered, upstream_flush_active,
+        }
+    }
+}
+
+stat_block! {
+    /// The TLS inspector listener filter (`tls_inspector`).
+    pub struct TlsInspectorStats {
+        counters {
+            alpn_found, alpn_not_found, client_hello_too_large, sni_found, sni_not_found, tls_found, tls_not_found,
+        }
+        histograms {
+            bytes_processed: Unspecified,
+        }
+    }
+}
+
+impl SslStats {
+    /// Counts a handshake: `handshake`, `versions.<version>`, `ciphers.<cipher>`, and `session_reused`, `no_certificate`.
+    /// Names are OpenSSL's: `TLSv1.3`, `TLS_AES_128_GCM_SHA256`, `ECDHE-RSA-AES128-GCM-SHA256`.
+    pub fn handshake_done(&self, version: &'static str, cipher: &'static str, reused: bool, peer_certificate: bool) {
+        self.handshake().inc();
+        self.0.count_name("versions.", version);
+        self.0.count_name("ciphers.", cipher);
+        if reused {
+            self.session_reused().inc();
+        }
+        if !peer_certificate {
+            self.no_certificate().inc();
+        }
+    }
+
+    /// Counts the key exchange group of a handshake: `curves.<curve>`, such as `X25519`.
+    pub fn curve(&self, curve: &'static str) {
+        self.0.count_name("curves.", curve);
+    }
+}
