@@ -20,6 +20,10 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 const START_TIMEOUT: Duration = Duration::from_secs(15);
 /// A watch that ends sooner without an event is taken for a sign of trouble at the server.
 const SHORT_LIFE: Duration = Duration::from_millis(500);
+/// A server that lost its history takes a watch, and says so in its first event: in touch is only who heard nothing for this long.
+const PROBATION: Duration = Duration::from_millis(500);
+/// A watch that lasted longer was a good one.
+const LONG_LIFE: Duration = Duration::from_secs(5);
 /// After so many failures in a row the credentials are loaded again, whatever the failure was.
 const RENEW_EVERY: u32 = 4;
 
@@ -194,9 +198,11 @@ impl<K: Object, M: Send + 'static> Feed<K, M> {
             return Err(Ended::failed("list")(Failure::new(error.to_string())));
         }
         let mut first = None;
+        let mut listed = false;
         let version = match &self.position {
             Some(version) => version.clone(),
             None => {
+                listed = true;
                 let (items, version) = list::<K>(&self.client, &self.scope).await.map_err(Ended::failed("list"))?;
                 if self.synced {
                     self.tell_or_end(Update::Replace(items)).await?;
@@ -224,27 +230,36 @@ impl<K: Object, M: Send + 'static> Feed<K, M> {
                 return Err(Ended::failed("watch")(Failure::new(text)));
             }
         };
-        self.contact = Instant::now();
         if let Some(items) = first {
             self.tell_or_end(Update::Replace(items)).await?;
             self.position = Some(version);
             self.synced = true;
         }
-        if std::mem::take(&mut self.stale) {
-            self.tell_or_end(Update::Fresh).await?;
+        if listed || !self.stale {
+            self.in_touch().await?;
         }
-        self.failures = 0;
         let mut events = std::pin::pin!(events);
         let started = Instant::now();
         let mut seen = false;
         loop {
+            let deadline = if self.stale { PROBATION } else { self.client.options().idle_deadline };
             let next = tokio::select! {
-                next = timeout(self.client.options().idle_deadline, events.next()) => next,
+                next = timeout(deadline, events.next()) => next,
                 () = self.out.closed() => return Ok(Ended::Unheard),
             };
+            // What went well for a while makes the next failure a first one; a list alone does not, or lost history would be a storm of lists.
+            if started.elapsed() > LONG_LIFE {
+                self.backoff.reset();
+            }
+            if next.is_err() && self.stale {
+                self.in_touch().await?;
+                continue;
+            }
             let Ok(next) = next else { return Ok(Ended::Closed { at_once: false }) };
             let Some(next) = next else {
-                self.contact = Instant::now();
+                if !self.stale {
+                    self.contact = Instant::now();
+                }
                 return Ok(Ended::Closed { at_once: !seen && started.elapsed() < SHORT_LIFE });
             };
             match next {
@@ -258,9 +273,19 @@ impl<K: Object, M: Send + 'static> Feed<K, M> {
                 Ok(WatchEvent::Error(status)) => return Err(Ended::failed("watch")(Failure::from_status(&status))),
                 Ok(event) => self.event(event).await?,
             }
-            self.contact = Instant::now();
+            self.in_touch().await?;
             self.backoff.reset();
             seen = true;
+        }
+    }
+
+    /// The watch works.
+    async fn in_touch(&mut self) -> Result<(), Ended> {
+        self.contact = Instant::now();
+        self.failures = 0;
+        match std::mem::take(&mut self.stale) {
+            true => self.tell_or_end(Update::Fresh).await,
+            false => Ok(()),
         }
     }
 

@@ -4,6 +4,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { constants } from 'node:os';
 import { fileURLToPath } from 'node:url';
 
+const LIMIT = 240_000;
 const MARK = 'PLENIPO_TEST_NAMESPACE';
 
 /**
@@ -19,10 +20,16 @@ export async function inNamespace(url) {
   const flags = process.getuid() === 0 ? ['-nm'] : ['-Urnm'];
   const command = [...flags, '--kill-child', '--fork', process.execPath, ...process.execArgv, fileURLToPath(url)];
   const child = spawn('unshare', command, { stdio: 'inherit', env: { ...process.env, [MARK]: '1' } });
+  // A handle that a failed test left open must not keep the run waiting.
+  const late = setTimeout(() => {
+    console.error(`${fileURLToPath(url)}: not done after ${LIMIT / 1_000} s`);
+    child.kill('SIGKILL');
+  }, LIMIT);
   const [code, signal] = await new Promise((resolve, reject) => {
     child.once('error', (error) => reject(new Error(`unshare (util-linux) is needed to run these tests: ${error.message}`)));
     child.once('exit', (...end) => resolve(end));
   });
+  clearTimeout(late);
   process.exitCode = signal ? 128 + constants.signals[signal] : code;
   return false;
 }

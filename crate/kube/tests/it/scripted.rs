@@ -139,6 +139,55 @@ async fn lost_history_is_listed_anew_and_the_set_stays() {
 }
 
 #[tokio::test]
+async fn an_outage_that_ends_in_lost_history_is_told_once() {
+    let fake = Fake::start(|r| match (r.resource.as_str(), r.is_watch, r.nth) {
+        ("endpointslices", true, 0) => slowly(event("BOOKMARK", r#"{"kind":"E","apiVersion":"v1","metadata":{"resourceVersion":"8"}}"#)),
+        ("endpointslices", true, 1) => answer(503, &status(503, "restarting")),
+        ("endpointslices", true, 2) => slowly(event("ERROR", &status(410, "too old resource version"))),
+        ("endpointslices", false, 1) => answer(200, &list(&[&slice("s9", "10.0.0.9", 20)], 21, "")),
+        _ => usual(r),
+    })
+    .await;
+    let watch = start(&client(&fake).await);
+    assert_eq!(next(&watch).await, "10.0.0.1:8080");
+    assert!(next(&watch).await.contains("restarting"));
+    let mut rest = [next(&watch).await, next(&watch).await];
+    rest.sort();
+    assert_eq!(rest, ["10.0.0.9:8080", "fresh"]);
+    quiet(&watch, Duration::from_millis(700)).await;
+}
+
+#[tokio::test]
+async fn history_that_is_always_lost_is_no_storm_of_lists() {
+    let fake = Fake::start(|r| match (r.resource.as_str(), r.is_watch) {
+        ("endpointslices", true) => watching(&[event("ERROR", &status(410, "too old resource version"))]),
+        _ => usual(r),
+    })
+    .await;
+    let watch = start(&client(&fake).await);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let lists = fake.count("endpointslices", false);
+    // Delays of at least 0.1, 0.2, 0.4, 0.8, 1.6 s.
+    assert!((3..=6).contains(&lists), "{lists} lists in 3 s");
+    assert_eq!(watch.current(0).unwrap().endpoints.len(), 1);
+}
+
+#[tokio::test]
+async fn a_quiet_watch_is_in_touch_again() {
+    let fake = Fake::start(|r| match (r.resource.as_str(), r.is_watch, r.nth) {
+        ("endpointslices", true, 0) => slowly(event("BOOKMARK", r#"{"kind":"E","apiVersion":"v1","metadata":{"resourceVersion":"8"}}"#)),
+        ("endpointslices", true, 1) => answer(503, &status(503, "restarting")),
+        _ => usual(r),
+    })
+    .await;
+    let watch = start(&client(&fake).await);
+    assert_eq!(next(&watch).await, "10.0.0.1:8080");
+    assert!(next(&watch).await.contains("restarting"));
+    assert_eq!(next(&watch).await, "fresh");
+    assert_eq!(fake.count("endpointslices", false), 1);
+}
+
+#[tokio::test]
 async fn a_closed_watch_goes_on_where_it_was() {
     let fake = Fake::start(|r| match (r.resource.as_str(), r.is_watch, r.nth) {
         ("endpointslices", true, 0) => {
