@@ -19,7 +19,7 @@ use serde_json::Value;
 pub use handler::{Answer, Request, handle};
 pub use serve::serve;
 
-use crate::stats::Store;
+use crate::{access_log::AccessLog, stats::Store};
 
 /// What the admin interface reads and does; the engine implements it. Called from blocking threads.
 pub trait AdminSource: Send + Sync {
@@ -59,6 +59,11 @@ pub trait AdminSource: Send + Sync {
 
     /// Opens the access logs again (`/reopen_logs`).
     fn reopen_logs(&self);
+
+    /// Access logs of the admin interface itself (`admin.access_log`).
+    fn access_logs(&self) -> Vec<AccessLog> {
+        Vec::new()
+    }
 
     /// Makes the proxy fail or pass health checks (`/healthcheck/fail`, `/healthcheck/ok`).
     fn fail_health_checks(&self, fail: bool);

@@ -3,8 +3,9 @@
 
 use std::{
     convert::Infallible,
+    rc::Rc,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
@@ -19,8 +20,11 @@ use tokio::{
 
 use super::{AdminSource, handler::Answer, handler::Request, handler::handle};
 use crate::{
-    format::TimeFormat,
+    access_log::AccessLog,
+    format::{Context, TimeFormat},
+    http::header::{HeaderList, Known},
     stats::{HttpStats, ListenerHttpStats, ListenerStats},
+    stream_info::{ConnectionInfo, Protocol, StreamInfo},
 };
 
 /// Connections at the same time; further ones wait.
@@ -34,9 +38,11 @@ const MAX_HEAD: usize = 64 * 1024;
 /// Pieces that an answer is sent in.
 const PIECE: usize = 64 * 1024;
 
-/// Counters of the admin listener, under Envoy's names.
-#[derive(Clone)]
-struct Stats {
+/// What all connections share.
+struct Shared {
+    source: Arc<dyn AdminSource>,
+    access_logs: Vec<AccessLog>,
+    // Counters of the admin listener, under Envoy's names.
     http: HttpStats,
     listener: ListenerStats,
     listener_http: ListenerHttpStats,
@@ -45,22 +51,28 @@ struct Stats {
 /// Serves the admin interface until it is dropped; connections end with the runtime. Needs a tokio runtime with timers and I/O.
 pub async fn serve(listener: TcpListener, source: Arc<dyn AdminSource>) {
     let store = source.stats();
-    let stats = Stats {
+    let shared = Arc::new(Shared {
+        access_logs: source.access_logs(),
+        source,
         http: HttpStats::new(&store, "http.admin"),
         listener: ListenerStats::new(&store, "listener.admin"),
         listener_http: ListenerHttpStats::new(&store, "listener.admin.http.admin"),
-    };
+    });
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = tokio::task::JoinSet::new();
+    let mut id = 0;
     loop {
         while connections.try_join_next().is_some() {}
         // The semaphore is never closed.
         let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => {
-                let (source, stats) = (source.clone(), stats.clone());
+            Ok((stream, remote)) => {
+                let local = stream.local_addr().unwrap_or(remote);
+                let info = ConnectionInfo { remote, local, tls: None, id };
+                id += 1;
+                let shared = shared.clone();
                 connections.spawn(async move {
-                    connection(stream, source, stats).await;
+                    connection(stream, info, shared).await;
                     drop(place);
                 });
             }
@@ -70,16 +82,16 @@ pub async fn serve(listener: TcpListener, source: Arc<dyn AdminSource>) {
     }
 }
 
-async fn connection(stream: TcpStream, source: Arc<dyn AdminSource>, stats: Stats) {
-    stats.listener.downstream_cx_total().inc();
-    stats.http.downstream_cx_total().inc();
-    stats.http.downstream_cx_http1_total().inc();
-    let _active =
-        [stats.listener.downstream_cx_active(), stats.http.downstream_cx_active(), stats.http.downstream_cx_http1_active()].map(|gauge| {
-            gauge.inc();
-            Guard(move || gauge.dec())
-        });
-    let service = service_fn(|request| answer(request, source.clone(), stats.clone()));
+async fn connection(stream: TcpStream, info: ConnectionInfo, shared: Arc<Shared>) {
+    let (http, listener) = (&shared.http, &shared.listener);
+    listener.downstream_cx_total().inc();
+    http.downstream_cx_total().inc();
+    http.downstream_cx_http1_total().inc();
+    let _active = [listener.downstream_cx_active(), http.downstream_cx_active(), http.downstream_cx_http1_active()].map(|gauge| {
+        gauge.inc();
+        Guard(move || gauge.dec())
+    });
+    let service = service_fn(|request| answer(request, info.clone(), shared.clone()));
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -87,8 +99,8 @@ async fn connection(stream: TcpStream, source: Arc<dyn AdminSource>, stats: Stat
         .serve_connection(TokioIo::new(stream), service);
     // How a connection ends concerns its client only.
     let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
-    stats.listener.downstream_cx_destroy().inc();
-    stats.http.downstream_cx_destroy().inc();
+    listener.downstream_cx_destroy().inc();
+    http.downstream_cx_destroy().inc();
 }
 
 /// Runs a closure when it is dropped: a connection may end by its task's end.
@@ -102,13 +114,10 @@ impl<F: FnMut()> Drop for Guard<F> {
 
 type Body = Either<http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>, Empty<Bytes>>;
 
-async fn answer(
-    request: hyper::Request<Incoming>,
-    source: Arc<dyn AdminSource>,
-    stats: Stats,
-) -> Result<hyper::Response<Body>, Infallible> {
-    stats.http.downstream_rq_total().inc();
-    stats.http.downstream_rq_http1_total().inc();
+async fn answer(request: hyper::Request<Incoming>, info: ConnectionInfo, shared: Arc<Shared>) -> Result<hyper::Response<Body>, Infallible> {
+    let begin = (SystemTime::now(), Instant::now());
+    shared.http.downstream_rq_total().inc();
+    shared.http.downstream_rq_http1_total().inc();
     let text = |name: header::HeaderName| request.headers().get(name).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
     let head = Request {
         method: request.method().to_string(),
@@ -118,10 +127,14 @@ async fn answer(
         fetch_site: text(header::HeaderName::from_static("sec-fetch-site")),
     };
     let is_head = request.method() == hyper::Method::HEAD;
+    let source = shared.source.clone();
     let run = tokio::task::spawn_blocking(move || handle(&*source, &head));
     let answer = run.await.unwrap_or_else(|_| Answer::error(500, "the handler of this page failed\n"));
-    stats.http.answer(answer.status);
-    stats.listener_http.answer(answer.status);
+    shared.http.answer(answer.status);
+    shared.listener_http.answer(answer.status);
+    if !shared.access_logs.is_empty() {
+        log(&shared.access_logs, &request, &answer, info, begin);
+    }
     let body = match is_head || answer.body.is_empty() {
         true => Either::Right(Empty::new()),
         false => Either::Left(pieces(answer.body)),
@@ -142,6 +155,30 @@ async fn answer(
     }
     headers.insert(header::SERVER, HeaderValue::from_static("envoy"));
     Ok(response)
+}
+
+fn log(
+    logs: &[AccessLog],
+    request: &hyper::Request<Incoming>,
+    answer: &Answer,
+    info: ConnectionInfo,
+    (start, started): (SystemTime, Instant),
+) {
+    let mut headers = HeaderList::new();
+    let target = request.uri().path_and_query().map_or("/", |p| p.as_str());
+    headers.append_known(Known::Method, request.method().as_str().as_bytes());
+    headers.append_known(Known::Path, target.as_bytes());
+    headers.append_known(Known::Scheme, b"http");
+    for (name, value) in request.headers() {
+        let name = if *name == header::HOST { Known::Authority.name() } else { name.as_str() };
+        headers.append(name.as_bytes(), value.as_bytes());
+    }
+    let protocol = if request.version() == http::Version::HTTP_10 { Protocol::Http10 } else { Protocol::Http11 };
+    let mut stream = StreamInfo::new(Rc::new(info), protocol);
+    (stream.start, stream.started, stream.end) = (start, started, Some(Instant::now()));
+    (stream.status, stream.bytes_sent) = (answer.status, answer.body.len() as u64);
+    let context = Context::new(&stream, Some(&headers), None);
+    logs.iter().for_each(|l| l.log(&context));
 }
 
 /// The body in pieces of no known total, which goes out chunked as Envoy's does.

@@ -9,7 +9,11 @@ use tokio::{
 };
 
 use super::*;
-use crate::stats::Counter;
+use crate::{
+    access_log::{Files, Target, flush_thread},
+    format::{Format, Program},
+    stats::Counter,
+};
 
 struct Fake {
     store: Store,
@@ -17,6 +21,7 @@ struct Fake {
     state: Mutex<State>,
     levels: Mutex<Vec<(String, LogLevel)>>,
     actions: Mutex<Vec<String>>,
+    logs: Mutex<Vec<AccessLog>>,
 }
 
 impl Fake {
@@ -30,6 +35,7 @@ impl Fake {
             state: Mutex::new(State::Live),
             levels: Mutex::new(vec![("admin".into(), LogLevel::Info), ("http".into(), LogLevel::Info)]),
             actions: Mutex::default(),
+            logs: Mutex::default(),
         })
     }
 
@@ -109,6 +115,9 @@ impl AdminSource for Fake {
     }
     fn reopen_logs(&self) {
         self.act("reopen");
+    }
+    fn access_logs(&self) -> Vec<AccessLog> {
+        self.logs.lock().unwrap().clone()
     }
     fn fail_health_checks(&self, fail: bool) {
         *self.state.lock().unwrap() = if fail { State::Draining } else { State::Live };
@@ -376,5 +385,27 @@ async fn headers_on_the_wire() {
     assert_eq!(fake.store.value("http.admin.downstream_rq_total"), Some(4));
     assert_eq!(fake.store.value("http.admin.downstream_rq_5xx"), Some(2));
     assert_eq!(fake.store.value("listener.admin.downstream_cx_total"), Some(4));
+    server.abort();
+}
+
+#[tokio::test]
+async fn its_own_requests_are_logged() {
+    let path = std::env::temp_dir().join(format!("plenipo-admin-log-{}", std::process::id()));
+    let fake = Fake::new();
+    let files = Files::start(&fake.store).unwrap();
+    let format = Format::Text(
+        Program::compile("%REQ(:METHOD)% %REQ(:PATH)% %REQ(:AUTHORITY)% %PROTOCOL% %RESPONSE_CODE% %BYTES_SENT%\n", false).unwrap(),
+    );
+    *fake.logs.lock().unwrap() = vec![AccessLog { filter: None, format, file: files.open(&Target::Path(path.clone())).unwrap() }];
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(serve(listener, fake.clone()));
+    exchange(address, b"GET /ready?x HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n").await;
+    exchange(address, b"GET /logging HTTP/1.0\r\n\r\n").await;
+    flush_thread();
+    files.sync();
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(text, "GET /ready?x admin HTTP/1.1 200 5\nGET /logging - HTTP/1.0 405 38\n");
     server.abort();
 }

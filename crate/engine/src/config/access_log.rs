@@ -1,10 +1,13 @@
 //! Compiles `envoy.config.accesslog.v3.AccessLog` and `SubstitutionFormatString`.
 
+use std::sync::Arc;
+
 use plenipo_api::{
     Issue, IssueCode,
     proto::envoy::{
         config::{
             accesslog::v3::{self as proto, access_log::ConfigType, access_log_filter::FilterSpecifier, comparison_filter},
+            bootstrap::v3::Admin,
             core::v3::{DataSource, RuntimeUInt32, SubstitutionFormatString, data_source::Specifier, substitution_format_string},
         },
         extensions::access_loggers::{
@@ -17,13 +20,27 @@ use prost::{Message, Name};
 use prost_types::{Struct, Value, value::Kind};
 
 use crate::{
-    access_log::{AccessLog, Comparison, Files, Filter, Op, Target},
+    access_log::{AccessLog, Comparison, File, Files, Filter, Op, Target},
     format::{DEFAULT, Format, FormatError, JsonProgram, Program},
 };
 
 /// Compiles a list of access logs; `path` is the list's field path (`….access_log`). Files are opened through `files`.
 pub fn compile(logs: &[proto::AccessLog], path: &str, files: &Files, issues: &mut Vec<Issue>) -> Vec<AccessLog> {
     logs.iter().enumerate().filter_map(|(i, log)| compile_one(log, &format!("{path}[{i}]"), files, issues)).collect()
+}
+
+/// The access logs of the admin interface, `access_log_path` included; `path` is the field path of `admin`.
+pub fn compile_admin(admin: &Admin, path: &str, files: &Files, issues: &mut Vec<Issue>) -> Vec<AccessLog> {
+    let mut logs = compile(&admin.access_log, &format!("{path}.access_log"), files, issues);
+    #[allow(deprecated)]
+    let file = admin.access_log_path.as_str();
+    if !file.is_empty() {
+        let path = format!("{path}.access_log_path");
+        let format = compile_text(DEFAULT, false, &path, issues);
+        let opened = open(files, &Target::of(file), path, issues);
+        logs.extend(format.zip(opened).map(|(format, file)| AccessLog { filter: None, format, file }));
+    }
+    logs
 }
 
 fn compile_one(log: &proto::AccessLog, path: &str, files: &Files, issues: &mut Vec<Issue>) -> Option<AccessLog> {
@@ -59,15 +76,19 @@ fn compile_one(log: &proto::AccessLog, path: &str, files: &Files, issues: &mut V
     if issues.len() > before {
         return None;
     }
-    match files.open(&target) {
-        Ok(file) => Some(AccessLog { filter, format, file }),
-        Err(error) => {
-            let Target::Path(file) = target else { return None };
-            let message = format!("unable to open file '{}': {error}", file.display());
-            issues.push(Issue::error(IssueCode::ConfigInvalid, format!("{typed}.path"), message));
-            None
-        }
-    }
+    let file = open(files, &target, format!("{typed}.path"), issues)?;
+    Some(AccessLog { filter, format, file })
+}
+
+fn open(files: &Files, target: &Target, path: String, issues: &mut Vec<Issue>) -> Option<Arc<File>> {
+    let failed = |error: std::io::Error| {
+        let name = match target {
+            Target::Path(name) => name.display().to_string(),
+            other => format!("{other:?}"),
+        };
+        issues.push(Issue::error(IssueCode::ConfigInvalid, path, format!("unable to open file '{name}': {error}")));
+    };
+    files.open(target).map_err(failed).ok()
 }
 
 /// Compiles a format of text or JSON; `path` is its field path. Also for local replies.
@@ -300,6 +321,22 @@ mod tests {
             assert_eq!((issues[0].code, issues[0].path.as_str()), (code, &*format!("access_log[0].typed_config{path}")), "{inside}");
             assert!(issues[0].message.contains(part), "{inside}: {:?}", issues[0]);
         }
+    }
+
+    #[test]
+    fn the_admin_interface_has_logs_too() {
+        let yaml = "{access_log_path: /dev/stdout, access_log: [{name: x, typed_config: {'@type': \
+            type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StderrAccessLog}}]}";
+        let (admin, _): (Admin, _) = plenipo_api::read_message(vec![Input::yaml(yaml)], &Options::default()).unwrap();
+        let mut issues = Vec::new();
+        let logs = compile_admin(&admin, "admin", &Files::for_validation(), &mut issues);
+        assert_eq!((logs.len(), issues.len()), (2, 0));
+        assert_eq!(format!("{:?} {:?}", logs[0].file, logs[1].file), "File(Stderr) File(Stdout)");
+        #[allow(deprecated)]
+        let admin = Admin { access_log_path: "/no/such/dir/log".into(), ..Admin::default() };
+        let files = Files::start(&crate::stats::Store::new()).unwrap();
+        assert!(compile_admin(&admin, "admin", &files, &mut issues).is_empty());
+        assert_eq!(issues[0].path, "admin.access_log_path");
     }
 
     #[test]
