@@ -124,22 +124,22 @@ impl Failure {
         }
     }
 
-    /// The body of the local reply, as Envoy words it.
-    pub fn body(&self) -> String {
-        const RESET: &str = "upstream connect error or disconnect/reset before headers. reset reason: ";
-        match self {
-            Failure::NoCluster => String::new(),
-            Failure::NoHealthyHost => "no healthy upstream".into(),
-            Failure::Overflow => format!("{RESET}overflow"),
-            Failure::Connect(reason) if reason.is_empty() => format!("{RESET}remote connection failure"),
-            Failure::Connect(reason) => format!("{RESET}remote connection failure, transport failure reason: {reason}"),
-            Failure::ConnectTimeout => format!("{RESET}connection timeout"),
-            Failure::ConnectionTermination => format!("{RESET}connection termination"),
-            Failure::RemoteReset => format!("{RESET}remote reset"),
-            Failure::RefusedStream => format!("{RESET}remote refused stream reset"),
-            Failure::Protocol(_) => format!("{RESET}protocol error"),
-            Failure::Timeout | Failure::PerTryTimeout => "upstream request timeout".into(),
-        }
+    /// The body of the local reply, as Envoy words it; `retried` tells whether it was the last of several attempts.
+    pub fn body(&self, retried: bool) -> String {
+        let reason = match self {
+            Failure::NoCluster => return String::new(),
+            Failure::NoHealthyHost => return "no healthy upstream".into(),
+            Failure::Timeout | Failure::PerTryTimeout => return "upstream request timeout".into(),
+            Failure::Overflow => "overflow",
+            Failure::Connect(_) => "remote connection failure",
+            Failure::ConnectTimeout => "connection timeout",
+            Failure::ConnectionTermination => "connection termination",
+            Failure::RemoteReset => "remote reset",
+            Failure::RefusedStream => "remote refused stream reset",
+            Failure::Protocol(_) => "protocol error",
+        };
+        let retried = if retried { "retried and the latest " } else { "" };
+        format!("upstream connect error or disconnect/reset before headers. {retried}reset reason: {reason}")
     }
 
     /// `%RESPONSE_CODE_DETAILS%` of the local reply.
@@ -156,8 +156,8 @@ impl Failure {
             Failure::ConnectionTermination => "upstream_reset_before_response_started{connection_termination}".into(),
             Failure::RemoteReset => "upstream_reset_before_response_started{remote_reset}".into(),
             Failure::RefusedStream => "upstream_reset_before_response_started{remote_refused_stream_reset}".into(),
-            Failure::Protocol(detail) => format!("upstream_reset_before_response_started{{protocol_error|{detail}}}"),
-            Failure::Timeout => "upstream_response_timeout".into(),
+            Failure::Protocol(_) => "upstream_reset_before_response_started{protocol_error}".into(),
+            Failure::Timeout => "response_timeout".into(),
             Failure::PerTryTimeout => "upstream_per_try_timeout".into(),
         }
     }

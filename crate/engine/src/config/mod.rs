@@ -1,3 +1,41 @@
 //! From API messages to compiled types: collects all problems with their field paths.
 
 pub mod access_log;
+pub mod any;
+pub mod filter;
+pub mod headers;
+pub mod issues;
+pub mod listener;
+pub mod manager;
+pub mod route;
+pub mod tls;
+pub mod value;
+
+use once_cell::sync::Lazy;
+use plenipo_api::Support;
+
+use crate::{access_log::Files, stats::Store};
+
+/// What the engine implements of Envoy's API: `supported.txt`.
+pub static SUPPORT: Lazy<Support> = Lazy::new(|| {
+    // A test reads the list too; a wrong entry never leaves the project.
+    Support::parse(include_str!("supported.txt")).expect("supported.txt names only what Envoy's API has")
+});
+
+/// What compiling reads beside the messages.
+pub struct Context<'a> {
+    /// Where stats are registered.
+    pub stats: &'a Store,
+    /// Where access logs are opened.
+    pub files: &'a Files,
+    /// Number of workers.
+    pub workers: usize,
+    /// Whether other processes may listen on the same ports.
+    pub share_port: bool,
+    /// `node.cluster`
+    pub service_cluster: &'a str,
+    /// `node.id`
+    pub service_node: &'a str,
+    /// Whether a cluster of that name will exist once the change is published.
+    pub cluster_exists: &'a dyn Fn(&str) -> bool,
+}

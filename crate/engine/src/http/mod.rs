@@ -1,8 +1,14 @@
 //! HTTP: the header list, codecs, connection manager, normalization and local replies.
 
-pub mod header;
-pub mod settings;
+pub mod body;
+pub mod connection;
+pub mod convert;
 pub mod h1;
+pub mod header;
 pub mod headers;
+pub mod io;
 pub mod local_reply;
+pub mod manager;
 pub mod normalize;
+pub mod settings;
+pub mod stream;

@@ -1,5 +1,8 @@
 //! More of Envoy 1.40's stat names: TLS, TCP proxy, health checks, outlier detection.
 
+use std::time::Duration;
+
+use super::ServerStats;
 use crate::stat_block;
 
 stat_block! {
@@ -106,5 +109,32 @@ impl SslStats {
     /// Counts the key exchange group of a handshake: `curves.<curve>`, such as `X25519`.
     pub fn curve(&self, curve: &'static str) {
         self.0.count_name("curves.", curve);
+    }
+}
+
+impl ServerStats {
+    /// Writes what is known from the start: workers, and the values that a proxy without hot restart and OCSP always has.
+    pub fn started(&self, concurrency: u64, initialization: Duration) {
+        self.concurrency().set(concurrency);
+        self.hot_restart_generation().set(1);
+        self.days_until_first_cert_expiring().set(u32::MAX.into());
+        self.initialization_time_ms().record(initialization.as_millis() as u64);
+    }
+
+    /// Brings up to date what is only known on request: uptime, whether the proxy is live, its state (0 live, 1 draining,
+    /// 2 before initialization, 3 initializing), open connections, and the memory that the kernel tells of.
+    pub fn refresh(&self, uptime: Duration, state: u64, connections: u64) {
+        self.uptime().set(uptime.as_secs());
+        self.live().set(u64::from(state == 0));
+        self.state().set(state);
+        self.total_connections().set(connections);
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let bytes = |name: &str| {
+            let line = status.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_default();
+            line.trim_start_matches(':').split_whitespace().next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0) * 1024
+        };
+        self.memory_allocated().set(bytes("RssAnon"));
+        self.memory_heap_size().set(bytes("VmData"));
+        self.memory_physical_size().set(bytes("VmRSS"));
     }
 }

@@ -1,5 +1,7 @@
 //! Stats: one writer a shard, names as Envoy composes them, percentiles as Envoy computes them.
 
+use std::time::Duration;
+
 use super::*;
 
 fn names(store: &Store) -> Vec<(String, Value)> {
@@ -254,4 +256,17 @@ fn tls_names_appear_with_their_first_handshake() {
     }
     store.reset_counters();
     assert_eq!(store.value("listener.0.0.0.0_443.ssl.versions.TLSv1.3"), Some(0));
+}
+
+#[test]
+fn server_gauges_are_read_when_asked() {
+    let store = Store::new();
+    let stats = ServerStats::new(&store, "server");
+    stats.started(2, Duration::from_millis(16));
+    stats.refresh(Duration::from_secs(7), 1, 3);
+    stats.refresh(Duration::from_secs(8), 0, 3);
+    let value = |name: &str| store.value(&format!("server.{name}"));
+    assert_eq!((value("uptime"), value("live"), value("state"), value("concurrency")), (Some(8), Some(1), Some(0), Some(2)));
+    assert_eq!((value("days_until_first_cert_expiring"), value("total_connections")), (Some(4_294_967_295), Some(3)));
+    assert!(value("memory_physical_size").unwrap() > 100_000);
 }

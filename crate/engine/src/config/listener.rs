@@ -1,0 +1,229 @@
+//! Compiles `Listener`.
+
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use plenipo_api::proto::envoy::config::{
+    core::v3::{TransportSocket, address, transport_socket::ConfigType as SocketConfig},
+    listener::v3 as proto,
+};
+
+use super::{
+    Context, any,
+    issues::{At, Issues},
+    manager, tls, value,
+};
+use crate::{
+    listener::{
+        FilterChain, Listener, SocketOptions,
+        filter_chain::{ChainMatch, ChainMatcher, Cidr, SourceType},
+    },
+    stats::{ListenerStats, ListenerWorkerStats},
+};
+
+const TLS_INSPECTOR: &str = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
+/// Envoy's default of `per_connection_buffer_limit_bytes`.
+const BUFFER_LIMIT: u32 = 1024 * 1024;
+/// Envoy's default of `listener_filters_timeout`.
+const FILTERS_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The address of a listener, and how its sockets are made: what binding needs before the rest is compiled.
+pub fn address(config: &proto::Listener, context: &Context<'_>, at: &At<'_>, issues: &mut Issues) -> Option<(SocketAddr, SocketOptions)> {
+    let at = at.field("address");
+    let socket = match config.address.as_ref().and_then(|a| a.address.as_ref()) {
+        Some(address::Address::SocketAddress(socket)) => socket,
+        Some(_) => {
+            issues.push(at.unsupported("only socket_address is implemented"));
+            return None;
+        }
+        None => {
+            issues.push(at.invalid("a listener needs an address"));
+            return None;
+        }
+    };
+    let resolved = value::socket_address(socket, &at.field("socket_address"), issues)?;
+    #[allow(deprecated)]
+    let reuse_port = config.enable_reuse_port.unwrap_or(true);
+    let options = SocketOptions {
+        reuse_port,
+        share_port: context.share_port,
+        backlog: config.tcp_backlog_size.unwrap_or(1024),
+        freebind: config.freebind.unwrap_or(false),
+        ipv4_compat: socket.ipv4_compat,
+    };
+    Some((resolved, options))
+}
+
+/// The name of a listener, or its address where it has none.
+pub fn name(config: &proto::Listener, address: SocketAddr) -> Arc<str> {
+    if config.name.is_empty() { address.to_string().into() } else { config.name.as_str().into() }
+}
+
+/// Compiles a listener that is bound to `bound`.
+pub fn compile(
+    config: &proto::Listener,
+    (address, socket): (SocketAddr, SocketOptions),
+    bound: SocketAddr,
+    hash: u64,
+    context: &Context<'_>,
+    at: &At<'_>,
+    issues: &mut Issues,
+) -> Option<Listener> {
+    let before = issues.len();
+    let prefix = format!("listener.{}", bound.to_string().replace(':', "_"));
+    let inspect_tls = listener_filters(config, at, issues);
+    let mut chains = Vec::new();
+    let mut seen: HashMap<ChainMatch, usize> = HashMap::new();
+    let list = at.field("filter_chains");
+    for (i, chain) in config.filter_chains.iter().enumerate() {
+        let at = list.index(i);
+        let matched =
+            chain.filter_chain_match.as_ref().map(|m| chain_match(m, &at.field("filter_chain_match"), issues)).unwrap_or_default();
+        if let Some(other) = seen.insert(matched.clone(), i) {
+            issues.push(at.invalid(format!("has the same filter_chain_match as filter chain {other}")));
+        }
+        let compiled = filter_chain(chain, &prefix, context, &at, issues);
+        chains.extend(compiled.map(|chain| (matched, Arc::new(chain))));
+    }
+    let default = config.default_filter_chain.as_ref();
+    let default = default.and_then(|chain| filter_chain(chain, &prefix, context, &at.field("default_filter_chain"), issues)).map(Arc::new);
+    if config.filter_chains.is_empty() && config.default_filter_chain.is_none() {
+        issues.push(list.invalid("no filter chains specified"));
+    }
+    let needs_hello = chains.iter().any(|(m, _)| !m.server_names.is_empty() || !m.application_protocols.is_empty());
+    if needs_hello && !inspect_tls {
+        issues.push(at.field("listener_filters").warning("server names and ALPN are matched, which needs the tls_inspector; it is added"));
+    }
+    let filters_timeout =
+        value::limit(config.listener_filters_timeout.as_ref(), Some(FILTERS_TIMEOUT), &at.field("listener_filters_timeout"), issues);
+    let access_log = super::access_log::compile(&config.access_log, &at.field("access_log").to_string(), context.files, issues);
+    if issues[before..].iter().any(|i| i.severity == plenipo_api::Severity::Error) {
+        return None;
+    }
+    Some(Listener {
+        name: name(config, address),
+        address,
+        socket,
+        buffer_limit: config.per_connection_buffer_limit_bytes.unwrap_or(BUFFER_LIMIT) as usize,
+        inspect_tls: inspect_tls || needs_hello,
+        listener_filters_timeout: filters_timeout.unwrap_or_default(),
+        continue_on_listener_filters_timeout: config.continue_on_listener_filters_timeout,
+        chains: ChainMatcher::new(chains, default),
+        access_log,
+        stats: ListenerStats::new(context.stats, &prefix),
+        worker_stats: (0..context.workers).map(|n| ListenerWorkerStats::new(context.stats, &format!("{prefix}.worker_{n}"))).collect(),
+        hash,
+    })
+}
+
+fn listener_filters(config: &proto::Listener, at: &At<'_>, issues: &mut Issues) -> bool {
+    use proto::listener_filter::ConfigType;
+    let list = at.field("listener_filters");
+    let mut inspect = false;
+    for (i, filter) in config.listener_filters.iter().enumerate() {
+        match &filter.config_type {
+            Some(ConfigType::TypedConfig(typed)) if any::type_name(typed) == TLS_INSPECTOR => inspect = true,
+            None if filter.name == "envoy.filters.listener.tls_inspector" => inspect = true,
+            _ => issues.push(list.index(i).unsupported("this listener filter is not implemented").got(&*filter.name)),
+        }
+    }
+    inspect
+}
+
+fn filter_chain(chain: &proto::FilterChain, prefix: &str, context: &Context<'_>, at: &At<'_>, issues: &mut Issues) -> Option<FilterChain> {
+    use proto::filter::ConfigType;
+    let list = at.field("filters");
+    let [filter] = chain.filters.as_slice() else {
+        let message = if chain.filters.is_empty() { "a filter chain needs a filter" } else { "only one network filter is implemented" };
+        issues.push(if chain.filters.is_empty() { list.invalid(message) } else { list.unsupported(message) });
+        return None;
+    };
+    let at_filter = list.index(0);
+    let at_config = at_filter.field("typed_config");
+    let manager = match &filter.config_type {
+        Some(ConfigType::TypedConfig(typed)) if any::type_name(typed) == manager::TYPE => {
+            let config = any::decode(typed, &at_config, issues)?;
+            manager::compile(&config, prefix, context, &at_config, issues)
+        }
+        Some(ConfigType::TypedConfig(typed)) => {
+            issues.push(at_config.unsupported("this network filter is not implemented").got(any::type_name(typed)));
+            None
+        }
+        _ => {
+            issues.push(at_config.invalid("a filter needs its typed_config").got(&*filter.name));
+            None
+        }
+    };
+    let tls = match &chain.transport_socket {
+        None => None,
+        Some(socket) => tls_context(socket, context, &at.field("transport_socket"), issues)?,
+    };
+    let handshake =
+        value::limit(chain.transport_socket_connect_timeout.as_ref(), None, &at.field("transport_socket_connect_timeout"), issues);
+    Some(FilterChain { name: chain.name.clone(), tls, handshake_timeout: handshake.unwrap_or_default(), manager: Arc::new(manager?) })
+}
+
+#[allow(clippy::option_option, reason = "the outer tells whether it compiled, the inner whether there is TLS")]
+fn tls_context(
+    socket: &TransportSocket,
+    context: &Context<'_>,
+    at: &At<'_>,
+    issues: &mut Issues,
+) -> Option<Option<Arc<crate::tls::ServerContext>>> {
+    let at = at.field("typed_config");
+    match &socket.config_type {
+        Some(SocketConfig::TypedConfig(typed)) => match any::type_name(typed) {
+            "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer" => Some(None),
+            "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext" => {
+                let config = any::decode(typed, &at, issues)?;
+                tls::server(&config, context, &at, issues).map(|c| Some(Arc::new(c)))
+            }
+            other => {
+                issues.push(at.unsupported("this transport socket is not implemented").got(other));
+                None
+            }
+        },
+        None => {
+            issues.push(at.invalid("a transport socket needs its typed_config").got(&*socket.name));
+            None
+        }
+    }
+}
+
+fn chain_match(config: &proto::FilterChainMatch, at: &At<'_>, issues: &mut Issues) -> ChainMatch {
+    use proto::filter_chain_match::ConnectionSourceType;
+    let mut ranges = |list: &[plenipo_api::proto::envoy::config::core::v3::CidrRange], name| {
+        let at = at.field(name);
+        let one = |(i, range): (usize, &plenipo_api::proto::envoy::config::core::v3::CidrRange)| match range.address_prefix.parse() {
+            Ok(address) => Some(Cidr::new(address, range.prefix_len.unwrap_or(0))),
+            Err(_) => {
+                issues.push(at.index(i).invalid("not an IP address").got(&*range.address_prefix));
+                None
+            }
+        };
+        list.iter().enumerate().filter_map(one).collect::<Vec<_>>()
+    };
+    let prefix_ranges = ranges(&config.prefix_ranges, "prefix_ranges");
+    let source_prefix_ranges = ranges(&config.source_prefix_ranges, "source_prefix_ranges");
+    let direct_source_prefix_ranges = ranges(&config.direct_source_prefix_ranges, "direct_source_prefix_ranges");
+    let names = at.field("server_names");
+    for (i, name) in config.server_names.iter().enumerate() {
+        if name.contains('*') && !name.starts_with("*.") {
+            issues.push(names.index(i).invalid("partial wildcards are not supported in server_names").got(&**name));
+        }
+    }
+    ChainMatch {
+        destination_port: config.destination_port.and_then(|p| u16::try_from(p).ok()),
+        prefix_ranges,
+        server_names: config.server_names.iter().map(|n| n.to_ascii_lowercase()).collect(),
+        transport_protocol: config.transport_protocol.clone(),
+        application_protocols: config.application_protocols.clone(),
+        direct_source_prefix_ranges,
+        source_type: match config.source_type() {
+            ConnectionSourceType::Any => SourceType::Any,
+            ConnectionSourceType::SameIpOrLoopback => SourceType::SameIpOrLoopback,
+            ConnectionSourceType::External => SourceType::External,
+        },
+        source_prefix_ranges,
+        source_ports: config.source_ports.iter().filter_map(|p| u16::try_from(*p).ok()).collect(),
+    }
+}

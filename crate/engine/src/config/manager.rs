@@ -1,0 +1,227 @@
+//! Compiles `HttpConnectionManager`.
+
+use std::{sync::Arc, time::Duration};
+
+use plenipo_api::proto::envoy::{
+    config::core::v3 as core,
+    extensions::filters::{
+        http::router::v3::Router,
+        network::http_connection_manager::v3::{
+            HttpConnectionManager,
+            http_connection_manager::{CodecType, PathWithEscapedSlashesAction, RouteSpecifier, ServerHeaderTransformation},
+            http_filter::ConfigType,
+        },
+    },
+};
+
+use super::{
+    Context, access_log, any, filter,
+    issues::{At, Issues},
+    route, value,
+};
+use crate::{
+    http::{
+        manager::Manager,
+        settings::{Codec, ConnectionManager, EscapedSlashes, Http1, Http2, ServerHeader, Underscores, Upgrade},
+    },
+    route::RouteTable,
+    stats::{HttpStats, ListenerHttpStats, RouterStats},
+};
+
+/// The type of the network filter.
+pub const TYPE: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+/// Envoy's default for HTTP/1 and HTTP/2 alike.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// Compiles a connection manager; `listener` is the prefix of its listener's stats.
+pub fn compile(config: &HttpConnectionManager, listener: &str, context: &Context<'_>, at: &At<'_>, issues: &mut Issues) -> Option<Manager> {
+    let before = issues.len();
+    let settings = settings(config, context, at, issues);
+    let (filters, suppress_envoy_headers) = filters(config, at, issues);
+    let routes = match &config.route_specifier {
+        Some(RouteSpecifier::RouteConfig(table)) => {
+            let at = at.field("route_config");
+            let table = route::compile(table, &at, &mut filter::compile_route, issues);
+            if table.settings.validate_clusters.unwrap_or(true) {
+                route::unknown_clusters(&table, &at, context.cluster_exists, issues);
+            }
+            table
+        }
+        // The reader refuses the other kinds by name.
+        _ => RouteTable::new(Default::default(), Vec::new(), Default::default()),
+    };
+    let access_log = access_log::compile(&config.access_log, &at.field("access_log").to_string(), context.files, issues);
+    if issues[before..].iter().any(|i| i.severity == plenipo_api::Severity::Error) {
+        return None;
+    }
+    let prefix = format!("http.{}", config.stat_prefix.replace(':', "_"));
+    Some(Manager {
+        settings,
+        routes: Arc::new(routes),
+        filters,
+        access_log,
+        suppress_envoy_headers,
+        stats: HttpStats::new(context.stats, &prefix),
+        router: RouterStats::new(context.stats, &prefix),
+        listener_stats: ListenerHttpStats::new(context.stats, &format!("{listener}.{prefix}")),
+    })
+}
+
+fn filters(config: &HttpConnectionManager, at: &At<'_>, issues: &mut Issues) -> (Vec<Arc<dyn crate::filter::FilterFactory>>, bool) {
+    let list = at.field("http_filters");
+    let mut factories = Vec::new();
+    let mut suppress = false;
+    let mut router = false;
+    for (i, entry) in config.http_filters.iter().enumerate() {
+        let at = list.index(i);
+        if router {
+            issues.push(at.invalid("the router must be the last filter").got(&*entry.name));
+            break;
+        }
+        let typed = match &entry.config_type {
+            Some(ConfigType::TypedConfig(typed)) => Some(typed),
+            _ => None,
+        };
+        match typed {
+            None if is_router(&entry.name) => {
+                router = true;
+                issues
+                    .push(at.warning("the router has no typed_config").hint(format!("\"@type\": type.googleapis.com/{}", filter::ROUTER)));
+            }
+            None => issues.push(at.field("typed_config").invalid("a filter needs its typed_config").got(&*entry.name)),
+            Some(typed) if any::type_name(typed) == filter::ROUTER => {
+                router = true;
+                let at = at.field("typed_config");
+                suppress = any::decode::<Router>(typed, &at, issues).is_some_and(|r| r.suppress_envoy_headers);
+            }
+            Some(typed) => factories.extend(filter::compile(&entry.name, typed, &at.field("typed_config"), issues)),
+        }
+    }
+    if !router {
+        issues.push(list.invalid("the last filter must be the router").hint("add envoy.filters.http.router"));
+    }
+    (factories, suppress)
+}
+
+fn is_router(name: &str) -> bool {
+    matches!(name, "envoy.filters.http.router" | "envoy.router")
+}
+
+fn settings(config: &HttpConnectionManager, context: &Context<'_>, at: &At<'_>, issues: &mut Issues) -> ConnectionManager {
+    let defaults = ConnectionManager::default();
+    let common = config.common_http_protocol_options.clone().unwrap_or_default();
+    let common_at = at.field("common_http_protocol_options");
+    let mut limit = |value: &Option<prost_types::Duration>, default, name| value::limit(value.as_ref(), default, &at.field(name), issues);
+    let request_timeout = limit(&config.request_timeout, None, "request_timeout");
+    let request_headers_timeout = limit(&config.request_headers_timeout, None, "request_headers_timeout");
+    let stream_idle_timeout = limit(&config.stream_idle_timeout, defaults.stream_idle_timeout, "stream_idle_timeout");
+    let delayed_close_timeout = limit(&config.delayed_close_timeout, defaults.delayed_close_timeout, "delayed_close_timeout");
+    let drain_timeout = limit(&config.drain_timeout, Some(defaults.drain_timeout), "drain_timeout").unwrap_or_default();
+    ConnectionManager {
+        codec: match config.codec_type() {
+            CodecType::Auto => Codec::Auto,
+            CodecType::Http1 => Codec::Http1,
+            CodecType::Http2 => Codec::Http2,
+            CodecType::Http3 => {
+                issues.push(at.field("codec_type").unsupported("HTTP/3 is not implemented"));
+                Codec::Auto
+            }
+        },
+        server_name: if config.server_name.is_empty() { defaults.server_name } else { config.server_name.as_str().into() },
+        server_header: match config.server_header_transformation() {
+            ServerHeaderTransformation::Overwrite => ServerHeader::Overwrite,
+            ServerHeaderTransformation::AppendIfAbsent => ServerHeader::AppendIfAbsent,
+            ServerHeaderTransformation::PassThrough => ServerHeader::PassThrough,
+        },
+        use_remote_address: config.use_remote_address.unwrap_or(false),
+        xff_num_trusted_hops: config.xff_num_trusted_hops,
+        skip_xff_append: config.skip_xff_append,
+        via: config.via.as_str().into(),
+        generate_request_id: config.generate_request_id.unwrap_or(true),
+        preserve_external_request_id: config.preserve_external_request_id,
+        always_set_request_id_in_response: config.always_set_request_id_in_response,
+        proxy_100_continue: config.proxy_100_continue,
+        user_agent: config.add_user_agent.unwrap_or(false).then(|| context.service_cluster.into()),
+        node_name: context.service_node.into(),
+        append_x_forwarded_port: config.append_x_forwarded_port,
+        request_timeout,
+        request_headers_timeout,
+        stream_idle_timeout,
+        idle_timeout: value::limit(common.idle_timeout.as_ref(), Some(IDLE_TIMEOUT), &common_at.field("idle_timeout"), issues),
+        max_connection_duration: value::limit(
+            common.max_connection_duration.as_ref(),
+            None,
+            &common_at.field("max_connection_duration"),
+            issues,
+        ),
+        max_stream_duration: value::limit(common.max_stream_duration.as_ref(), None, &common_at.field("max_stream_duration"), issues),
+        max_requests_per_connection: common.max_requests_per_connection.unwrap_or(0),
+        drain_timeout,
+        delayed_close_timeout,
+        max_request_headers_bytes: config.max_request_headers_kb.map_or(defaults.max_request_headers_bytes, |kb| kb as usize * 1024),
+        max_headers_count: common.max_headers_count.map_or(defaults.max_headers_count, |n| n as usize),
+        underscores: underscores(&common),
+        http1: config.http_protocol_options.as_ref().map(http1).unwrap_or_default(),
+        http2: config.http2_protocol_options.as_ref().map(|o| http2(o, &at.field("http2_protocol_options"), issues)).unwrap_or_default(),
+        path: crate::http::settings::PathOptions {
+            normalize: config.normalize_path.unwrap_or(false),
+            merge_slashes: config.merge_slashes,
+            escaped_slashes: match config.path_with_escaped_slashes_action() {
+                PathWithEscapedSlashesAction::ImplementationSpecificDefault | PathWithEscapedSlashesAction::KeepUnchanged => {
+                    EscapedSlashes::Keep
+                }
+                PathWithEscapedSlashesAction::RejectRequest => EscapedSlashes::Reject,
+                PathWithEscapedSlashesAction::UnescapeAndRedirect => EscapedSlashes::UnescapeAndRedirect,
+                PathWithEscapedSlashesAction::UnescapeAndForward => EscapedSlashes::UnescapeAndForward,
+            },
+        },
+        upgrades: config
+            .upgrade_configs
+            .iter()
+            .map(|u| Upgrade { kind: u.upgrade_type.as_str().into(), enabled: u.enabled.unwrap_or(true) })
+            .collect(),
+        ..defaults
+    }
+}
+
+fn underscores(common: &core::HttpProtocolOptions) -> Underscores {
+    use core::http_protocol_options::HeadersWithUnderscoresAction as Action;
+    match common.headers_with_underscores_action() {
+        Action::Allow => Underscores::Allow,
+        Action::RejectRequest => Underscores::RejectRequest,
+        Action::DropHeader => Underscores::DropHeader,
+    }
+}
+
+/// Compiles `Http1ProtocolOptions`, of either side.
+pub fn http1(options: &core::Http1ProtocolOptions) -> Http1 {
+    use crate::http::settings::HeaderCase;
+    use core::http1_protocol_options::header_key_format::HeaderFormat;
+    let format = options.header_key_format.as_ref().and_then(|f| f.header_format.as_ref());
+    Http1 {
+        allow_absolute_url: options.allow_absolute_url.unwrap_or(true),
+        accept_http_10: options.accept_http_10,
+        default_host_for_http_10: options.default_host_for_http_10.as_str().into(),
+        header_case: match format {
+            Some(HeaderFormat::ProperCaseWords(_)) => HeaderCase::ProperWords,
+            _ => HeaderCase::Lower,
+        },
+        enable_trailers: options.enable_trailers,
+        ..Http1::default()
+    }
+}
+
+/// Compiles `Http2ProtocolOptions`, of either side.
+pub fn http2(options: &core::Http2ProtocolOptions, at: &At<'_>, issues: &mut Issues) -> Http2 {
+    let defaults = Http2::default();
+    let keepalive = options.connection_keepalive.clone().unwrap_or_default();
+    let at = at.field("connection_keepalive");
+    Http2 {
+        max_concurrent_streams: options.max_concurrent_streams.unwrap_or(defaults.max_concurrent_streams),
+        initial_stream_window_size: options.initial_stream_window_size.unwrap_or(defaults.initial_stream_window_size),
+        initial_connection_window_size: options.initial_connection_window_size.unwrap_or(defaults.initial_connection_window_size),
+        allow_connect: options.allow_connect,
+        keepalive_interval: value::limit(keepalive.interval.as_ref(), None, &at.field("interval"), issues),
+        keepalive_timeout: value::limit(keepalive.timeout.as_ref(), None, &at.field("timeout"), issues),
+    }
+}

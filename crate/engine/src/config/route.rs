@@ -1,0 +1,594 @@
+//! Compiles `envoy.config.route.v3.RouteConfiguration` into a route table.
+//!
+//! Fields that are not implemented have been refused before, by the list of supported fields; what is left to refuse here
+//! are values that the list cannot tell.
+
+// Deprecated fields are Envoy's, and are read as long as Envoy reads them.
+#![allow(deprecated)]
+
+use std::{sync::Arc, time::Duration};
+
+use plenipo_api::{
+    IssueCode,
+    proto::envoy::{
+        config::{
+            core::v3::{RoutingPriority, RuntimeFractionalPercent},
+            route::v3::{
+                self as proto, FilterConfig, RouteConfiguration,
+                query_parameter_matcher::QueryParameterMatchSpecifier,
+                redirect_action::{PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier},
+                retry_policy::retry_host_predicate,
+                route::Action as ProtoAction,
+                route_action::{ClusterNotFoundResponseCode, ClusterSpecifier, HostRewriteSpecifier},
+                route_match::PathSpecifier,
+                virtual_host::TlsRequirementType,
+                weighted_cluster::{ClusterWeight, RandomValueSpecifier, cluster_weight},
+            },
+        },
+        r#type::v3::fractional_percent::DenominatorType,
+    },
+};
+use prost::{Message, Name};
+
+use super::{
+    headers,
+    issues::{At, Issues},
+    value,
+};
+use crate::{
+    http::header::HeaderName,
+    route::{
+        Action, BackOff, Choice, Destination, DirectResponse, DomainError, Domains, FilterConfigs, Forward, HostRewrite, PathMatch,
+        PathRedirect, PathRewrite, PerFilter, QueryMatch, Redirect, RequireTls, RetryOn, RetryPolicy, Route, RouteConfig, RouteTable,
+        RuntimeFraction, TableSettings, Upgrade, VirtualHost, WeightedCluster,
+    },
+};
+
+/// Where filters of one level are configured: name of the filter, its configuration, the place.
+pub type CompileFilter<'f> = dyn FnMut(&str, &prost_types::Any, &At<'_>, &mut Issues) -> Option<RouteConfig> + 'f;
+
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
+const DEFAULT_BODY_LIMIT: u32 = 4096;
+const PREVIOUS_HOSTS: &str = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate";
+
+/// Compiles a route configuration that stands at `at`. `filters` compiles the per-route configuration of a filter. The
+/// table is to be used only if no error was added to `issues`.
+pub fn compile(config: &RouteConfiguration, at: &At<'_>, filters: &mut CompileFilter<'_>, issues: &mut Issues) -> RouteTable {
+    let body_limit = config.max_direct_response_body_size_bytes.unwrap_or(DEFAULT_BODY_LIMIT);
+    let mut compiler = Compiler { filters, issues, body_limit };
+    compiler.table(config, at)
+}
+
+/// Adds an issue for every cluster that a route of `table` names and `known` does not know. `at` is where the table stands.
+pub fn unknown_clusters(table: &RouteTable, at: &At<'_>, known: impl Fn(&str) -> bool, issues: &mut Issues) {
+    let hosts_at = at.field("virtual_hosts");
+    for (h, host) in table.hosts().iter().enumerate() {
+        let host_at = hosts_at.index(h);
+        let routes_at = host_at.field("routes");
+        for (r, route) in host.routes.iter().enumerate() {
+            let Action::Forward(forward) = &route.action else { continue };
+            let route_at = routes_at.index(r);
+            let action_at = route_at.field("route");
+            let mut check = |name: &str, at: At<'_>| {
+                if !known(name) {
+                    issues.push(at.error(IssueCode::RefNotFound, format!("route: unknown cluster '{name}'")));
+                }
+            };
+            match &forward.destination {
+                Destination::Cluster(name) => check(name, action_at.field("cluster")),
+                Destination::Header(_) => {}
+                Destination::Weighted { clusters, .. } => {
+                    let weighted_at = action_at.field("weighted_clusters");
+                    let clusters_at = weighted_at.field("clusters");
+                    for (c, cluster) in clusters.iter().enumerate() {
+                        if let Choice::Name(name) = &cluster.cluster {
+                            check(name, clusters_at.index(c).field("name"));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct Compiler<'c, 'f> {
+    filters: &'c mut CompileFilter<'f>,
+    issues: &'c mut Issues,
+    body_limit: u32,
+}
+
+const REQUEST: (&str, &str) = ("request_headers_to_add", "request_headers_to_remove");
+const RESPONSE: (&str, &str) = ("response_headers_to_add", "response_headers_to_remove");
+
+impl Compiler<'_, '_> {
+    fn table(&mut self, config: &RouteConfiguration, at: &At<'_>) -> RouteTable {
+        let settings = TableSettings {
+            name: config.name.as_str().into(),
+            request_headers: headers::mutations(
+                &config.request_headers_to_add,
+                &config.request_headers_to_remove,
+                REQUEST,
+                at,
+                self.issues,
+            ),
+            response_headers: headers::mutations(
+                &config.response_headers_to_add,
+                &config.response_headers_to_remove,
+                RESPONSE,
+                at,
+                self.issues,
+            ),
+            most_specific_wins: config.most_specific_header_mutations_wins,
+            ignore_port: config.ignore_port_in_host_matching,
+            ignore_path_parameters: config.ignore_path_parameters_in_path_matching,
+            internal_only_headers: config.internal_only_headers.iter().map(|name| HeaderName::new(name)).collect(),
+            validate_clusters: config.validate_clusters,
+            filters: self.filter_configs(&config.typed_per_filter_config, at),
+        };
+        let (mut domains, mut hosts) = (Domains::default(), Vec::with_capacity(config.virtual_hosts.len()));
+        let hosts_at = at.field("virtual_hosts");
+        for (h, host) in config.virtual_hosts.iter().enumerate() {
+            let host_at = hosts_at.index(h);
+            let domains_at = host_at.field("domains");
+            for (d, domain) in host.domains.iter().enumerate() {
+                if let Err(DomainError::Duplicate(first)) = domains.add(domain, h) {
+                    let message = match domain.as_str() {
+                        "*" => format!("Only a single wildcard domain is permitted in route {}", config.name),
+                        _ => format!("Only unique values for domains are permitted. Duplicate entry of domain {domain}"),
+                    };
+                    let first = format!("{:?} has it already", config.virtual_hosts[first].name);
+                    self.issues.push(domains_at.index(d).invalid(message).got(domain).hint(first));
+                }
+            }
+            hosts.push(self.virtual_host(host, &host_at));
+        }
+        RouteTable::new(settings, hosts, domains)
+    }
+
+    fn virtual_host(&mut self, config: &proto::VirtualHost, at: &At<'_>) -> VirtualHost {
+        let retry = config.retry_policy.as_ref().map(|policy| Arc::new(self.retry_policy(policy, &at.field("retry_policy"))));
+        let limit = buffer_limit(config.request_body_buffer_limit, config.per_request_buffer_limit_bytes);
+        let routes_at = at.field("routes");
+        let routes: Vec<Route> = config
+            .routes
+            .iter()
+            .enumerate()
+            .filter_map(|(i, route)| self.route(route, retry.as_ref(), limit, &routes_at.index(i)))
+            .collect();
+        let mut host = VirtualHost::new(config.name.as_str(), routes);
+        host.require_tls = match TlsRequirementType::try_from(config.require_tls) {
+            Ok(TlsRequirementType::ExternalOnly) => RequireTls::ExternalOnly,
+            Ok(TlsRequirementType::All) => RequireTls::All,
+            Ok(TlsRequirementType::None) | Err(_) => RequireTls::None,
+        };
+        let (add, remove) = (&config.request_headers_to_add, &config.request_headers_to_remove);
+        host.request_headers = headers::mutations(add, remove, REQUEST, at, self.issues);
+        let (add, remove) = (&config.response_headers_to_add, &config.response_headers_to_remove);
+        host.response_headers = headers::mutations(add, remove, RESPONSE, at, self.issues);
+        host.request_attempt_count = config.include_request_attempt_count;
+        host.response_attempt_count = config.include_attempt_count_in_response;
+        host.is_timeout_retry_header = config.include_is_timeout_retry_header;
+        host.retry = retry;
+        host.filters = self.filter_configs(&config.typed_per_filter_config, at);
+        host
+    }
+
+    fn route(&mut self, config: &proto::Route, retry: Option<&Arc<RetryPolicy>>, limit: Option<u64>, at: &At<'_>) -> Option<Route> {
+        let match_at = at.field("match");
+        let Some(condition) = &config.r#match else {
+            self.issues.push(match_at.invalid("a route needs a match"));
+            return None;
+        };
+        let path = self.path(condition, &match_at);
+        let headers = headers::matchers(&condition.headers, &match_at.field("headers"), self.issues);
+        let query = self.query(&condition.query_parameters, &match_at.field("query_parameters"));
+        let fraction = condition.runtime_fraction.as_ref().map(|f| fraction(f));
+        let action = self.action(config, retry, at);
+        Some(Route {
+            name: (!config.name.is_empty()).then(|| config.name.as_str().into()),
+            headers,
+            query,
+            grpc: condition.grpc.is_some(),
+            fraction,
+            request_headers: headers::mutations(
+                &config.request_headers_to_add,
+                &config.request_headers_to_remove,
+                REQUEST,
+                at,
+                self.issues,
+            ),
+            response_headers: headers::mutations(
+                &config.response_headers_to_add,
+                &config.response_headers_to_remove,
+                RESPONSE,
+                at,
+                self.issues,
+            ),
+            buffer_limit: buffer_limit(config.request_body_buffer_limit, config.per_request_buffer_limit_bytes).or(limit),
+            filters: self.filter_configs(&config.typed_per_filter_config, at),
+            ..Route::new(path?, action?)
+        })
+    }
+
+    fn path(&mut self, condition: &proto::RouteMatch, at: &At<'_>) -> Option<PathMatch> {
+        let case = condition.case_sensitive.unwrap_or(true);
+        let bytes = |text: &str| -> Box<[u8]> { if case { text.as_bytes().into() } else { text.to_ascii_lowercase().into_bytes().into() } };
+        Some(match &condition.path_specifier {
+            Some(PathSpecifier::Prefix(text)) if case => PathMatch::Prefix(bytes(text)),
+            Some(PathSpecifier::Prefix(text)) => PathMatch::PrefixIgnoreCase(bytes(text)),
+            Some(PathSpecifier::Path(text)) if case => PathMatch::Exact(bytes(text)),
+            Some(PathSpecifier::Path(text)) => PathMatch::ExactIgnoreCase(bytes(text)),
+            Some(PathSpecifier::PathSeparatedPrefix(text)) if case => PathMatch::Separated(bytes(text)),
+            Some(PathSpecifier::PathSeparatedPrefix(text)) => PathMatch::SeparatedIgnoreCase(bytes(text)),
+            Some(PathSpecifier::SafeRegex(matcher)) => PathMatch::Regex(value::regex(matcher, &at.field("safe_regex"), self.issues)?),
+            Some(PathSpecifier::ConnectMatcher(_)) => {
+                self.issues.push(at.field("connect_matcher").unsupported("CONNECT is not implemented"));
+                return None;
+            }
+            Some(PathSpecifier::PathMatchPolicy(_)) => {
+                self.issues.push(at.field("path_match_policy").unsupported("path match extensions are not implemented"));
+                return None;
+            }
+            None => {
+                let issue = at.invalid("a match needs a path condition");
+                self.issues.push(issue.expected("prefix, path, safe_regex or path_separated_prefix"));
+                return None;
+            }
+        })
+    }
+
+    fn query(&mut self, list: &[proto::QueryParameterMatcher], at: &At<'_>) -> Vec<QueryMatch> {
+        let mut one = |(i, matcher): (usize, &proto::QueryParameterMatcher)| {
+            let (test, absent) = match &matcher.query_parameter_match_specifier {
+                Some(QueryParameterMatchSpecifier::StringMatch(test)) => {
+                    (Some(value::string_match(test, &at.index(i).field("string_match"), self.issues)?), false)
+                }
+                Some(QueryParameterMatchSpecifier::PresentMatch(present)) => (None, !present),
+                None => (None, false),
+            };
+            Some(QueryMatch { name: matcher.name.as_bytes().into(), test, absent })
+        };
+        list.iter().enumerate().filter_map(&mut one).collect()
+    }
+
+    fn action(&mut self, config: &proto::Route, retry: Option<&Arc<RetryPolicy>>, at: &At<'_>) -> Option<Action> {
+        match &config.action {
+            Some(ProtoAction::Route(route)) => self.forward(route, retry, &at.field("route")).map(Action::Forward),
+            Some(ProtoAction::Redirect(redirect)) => self.redirect(redirect, &at.field("redirect")).map(Action::Redirect),
+            Some(ProtoAction::DirectResponse(direct)) => {
+                self.direct_response(direct, &at.field("direct_response")).map(Action::DirectResponse)
+            }
+            Some(ProtoAction::FilterAction(_)) => {
+                self.issues.push(at.field("filter_action").unsupported("filter actions are not implemented"));
+                None
+            }
+            Some(ProtoAction::NonForwardingAction(_)) => {
+                let issue = at.field("non_forwarding_action").unsupported("it is for gRPC servers, not for proxies");
+                self.issues.push(issue);
+                None
+            }
+            None => {
+                self.issues.push(at.invalid("a route needs an action").expected("route, redirect or direct_response"));
+                None
+            }
+        }
+    }
+
+    fn forward(&mut self, config: &proto::RouteAction, retry: Option<&Arc<RetryPolicy>>, at: &At<'_>) -> Option<Forward> {
+        let destination = self.destination(config, at);
+        let regex_at = at.field("regex_rewrite");
+        let path_rewrite = match (config.prefix_rewrite.as_str(), &config.regex_rewrite) {
+            ("", None) => PathRewrite::None,
+            (prefix, None) => PathRewrite::Prefix(prefix.as_bytes().into()),
+            ("", Some(regex)) => PathRewrite::Regex(value::rewrite(regex, &regex_at, self.issues)?),
+            _ => {
+                let message = "Specify only one of prefix_rewrite, regex_rewrite or path_rewrite_policy";
+                self.issues.push(at.invalid(message));
+                return None;
+            }
+        };
+        let own = config.retry_policy.as_ref().map(|policy| Arc::new(self.retry_policy(policy, &at.field("retry_policy"))));
+        Some(Forward {
+            timeout: value::limit(config.timeout.as_ref(), Some(DEFAULT_TIMEOUT), &at.field("timeout"), self.issues),
+            idle_timeout: value::duration(config.idle_timeout.as_ref(), &at.field("idle_timeout"), self.issues),
+            retry: own.or_else(|| retry.cloned()),
+            path_rewrite,
+            host_rewrite: self.host_rewrite(config, at),
+            append_x_forwarded_host: config.append_x_forwarded_host,
+            cluster_not_found_status: match ClusterNotFoundResponseCode::try_from(config.cluster_not_found_response_code) {
+                Ok(ClusterNotFoundResponseCode::NotFound) => 404,
+                Ok(ClusterNotFoundResponseCode::InternalServerError) => 500,
+                Ok(ClusterNotFoundResponseCode::ServiceUnavailable) | Err(_) => 503,
+            },
+            upgrades: self.upgrades(&config.upgrade_configs, &at.field("upgrade_configs")),
+            high_priority: config.priority == RoutingPriority::High as i32,
+            destination: destination?,
+        })
+    }
+
+    fn destination(&mut self, config: &proto::RouteAction, at: &At<'_>) -> Option<Destination> {
+        match &config.cluster_specifier {
+            Some(ClusterSpecifier::Cluster(name)) => Some(Destination::Cluster(name.as_str().into())),
+            Some(ClusterSpecifier::ClusterHeader(name)) => Some(Destination::Header(HeaderName::new(name))),
+            Some(ClusterSpecifier::WeightedClusters(weighted)) => self.weighted(weighted, &at.field("weighted_clusters")),
+            Some(ClusterSpecifier::ClusterSpecifierPlugin(_)) => {
+                self.issues.push(at.field("cluster_specifier_plugin").unsupported("cluster specifier plugins are not implemented"));
+                None
+            }
+            Some(ClusterSpecifier::InlineClusterSpecifierPlugin(_)) => {
+                let at = at.field("inline_cluster_specifier_plugin");
+                self.issues.push(at.unsupported("cluster specifier plugins are not implemented"));
+                None
+            }
+            None => {
+                self.issues.push(at.invalid("a route needs a cluster").expected("cluster, cluster_header or weighted_clusters"));
+                None
+            }
+        }
+    }
+
+    fn weighted(&mut self, config: &proto::WeightedCluster, at: &At<'_>) -> Option<Destination> {
+        let clusters_at = at.field("clusters");
+        let clusters: Vec<WeightedCluster> =
+            config.clusters.iter().enumerate().filter_map(|(i, c)| self.weighted_cluster(c, &clusters_at.index(i))).collect();
+        if clusters.len() < config.clusters.len() {
+            return None;
+        }
+        let total: u64 = clusters.iter().map(|c| u64::from(c.weight)).sum();
+        if total == 0 {
+            self.issues.push(at.invalid("Sum of weights in the weighted_cluster must be greater than 0."));
+            return None;
+        }
+        if total > u64::from(u32::MAX) {
+            let message = format!("The sum of weights of all weighted clusters cannot be greater than {}", u32::MAX);
+            self.issues.push(at.invalid(message).got(total.to_string()));
+            return None;
+        }
+        let by_header = match &config.random_value_specifier {
+            Some(RandomValueSpecifier::HeaderName(name)) => Some(HeaderName::new(name)),
+            Some(RandomValueSpecifier::UseHashPolicy(true)) => {
+                self.issues.push(at.field("use_hash_policy").unsupported("hash policies are not implemented"));
+                return None;
+            }
+            Some(RandomValueSpecifier::UseHashPolicy(false)) | None => None,
+        };
+        Some(Destination::Weighted { clusters, total, by_header })
+    }
+
+    fn weighted_cluster(&mut self, config: &ClusterWeight, at: &At<'_>) -> Option<WeightedCluster> {
+        let cluster = match (config.name.as_str(), config.cluster_header.as_str()) {
+            (name, "") if !name.is_empty() => Choice::Name(name.into()),
+            ("", header) if !header.is_empty() => Choice::Header(HeaderName::new(header)),
+            ("", _) => {
+                self.issues.push(at.invalid("At least one of name or cluster_header need to be specified"));
+                return None;
+            }
+            _ => {
+                self.issues.push(at.invalid("Only one of name or cluster_header can be specified"));
+                return None;
+            }
+        };
+        Some(WeightedCluster {
+            cluster,
+            weight: config.weight.unwrap_or(0),
+            host_rewrite: config.host_rewrite_specifier.as_ref().and_then(|h| match h {
+                cluster_weight::HostRewriteSpecifier::HostRewriteLiteral(host) => (!host.is_empty()).then(|| host.as_bytes().into()),
+            }),
+            request_headers: headers::mutations(
+                &config.request_headers_to_add,
+                &config.request_headers_to_remove,
+                REQUEST,
+                at,
+                self.issues,
+            ),
+            response_headers: headers::mutations(
+                &config.response_headers_to_add,
+                &config.response_headers_to_remove,
+                RESPONSE,
+                at,
+                self.issues,
+            ),
+            filters: self.filter_configs(&config.typed_per_filter_config, at),
+        })
+    }
+
+    fn host_rewrite(&mut self, config: &proto::RouteAction, at: &At<'_>) -> HostRewrite {
+        match &config.host_rewrite_specifier {
+            Some(HostRewriteSpecifier::HostRewriteLiteral(host)) if !host.is_empty() => HostRewrite::Literal(host.as_bytes().into()),
+            Some(HostRewriteSpecifier::AutoHostRewrite(true)) => HostRewrite::Auto,
+            Some(HostRewriteSpecifier::HostRewriteHeader(name)) if !name.is_empty() => HostRewrite::Header(HeaderName::new(name)),
+            Some(HostRewriteSpecifier::HostRewritePathRegex(rewrite)) => {
+                let rewrite = value::rewrite(rewrite, &at.field("host_rewrite_path_regex"), self.issues);
+                rewrite.map_or(HostRewrite::None, HostRewrite::PathRegex)
+            }
+            Some(HostRewriteSpecifier::HostRewrite(_)) => {
+                self.issues.push(at.field("host_rewrite").unsupported("host_rewrite formats are not implemented"));
+                HostRewrite::None
+            }
+            _ => HostRewrite::None,
+        }
+    }
+
+    fn upgrades(&mut self, list: &[proto::route_action::UpgradeConfig], at: &At<'_>) -> Vec<Upgrade> {
+        let mut upgrades: Vec<Upgrade> = Vec::with_capacity(list.len());
+        for (i, config) in list.iter().enumerate() {
+            let kind = config.upgrade_type.to_ascii_lowercase().into_boxed_str();
+            if upgrades.iter().any(|u| u.kind == kind) {
+                self.issues.push(at.index(i).field("upgrade_type").invalid(format!("Duplicate upgrade {}", config.upgrade_type)));
+            }
+            if config.connect_config.is_some() {
+                self.issues.push(at.index(i).field("connect_config").unsupported("CONNECT is not implemented"));
+            }
+            upgrades.push(Upgrade { kind, enabled: config.enabled.unwrap_or(true) });
+        }
+        upgrades
+    }
+
+    fn redirect(&mut self, config: &proto::RedirectAction, at: &At<'_>) -> Option<Redirect> {
+        let text = |text: &str| (!text.is_empty()).then(|| Box::from(text));
+        let path = match &config.path_rewrite_specifier {
+            Some(PathRewriteSpecifier::PathRedirect(path)) if !path.is_empty() => PathRedirect::Whole(path.as_bytes().into()),
+            Some(PathRewriteSpecifier::PrefixRewrite(prefix)) if !prefix.is_empty() => {
+                PathRedirect::Rewrite(PathRewrite::Prefix(prefix.as_bytes().into()))
+            }
+            Some(PathRewriteSpecifier::RegexRewrite(rewrite)) => {
+                PathRedirect::Rewrite(PathRewrite::Regex(value::rewrite(rewrite, &at.field("regex_rewrite"), self.issues)?))
+            }
+            Some(PathRewriteSpecifier::PathRewrite(_)) => {
+                self.issues.push(at.field("path_rewrite").unsupported("path_rewrite formats are not implemented"));
+                return None;
+            }
+            _ => PathRedirect::Keep,
+        };
+        let port = match u16::try_from(config.port_redirect) {
+            Ok(port) => (port != 0).then_some(port),
+            Err(_) => {
+                self.issues.push(at.field("port_redirect").invalid("not a port").got(config.port_redirect.to_string()));
+                return None;
+            }
+        };
+        Some(Redirect {
+            status: match RedirectResponseCode::try_from(config.response_code) {
+                Ok(RedirectResponseCode::Found) => 302,
+                Ok(RedirectResponseCode::SeeOther) => 303,
+                Ok(RedirectResponseCode::TemporaryRedirect) => 307,
+                Ok(RedirectResponseCode::PermanentRedirect) => 308,
+                Ok(RedirectResponseCode::MovedPermanently) | Err(_) => 301,
+            },
+            scheme: match &config.scheme_rewrite_specifier {
+                Some(SchemeRewriteSpecifier::HttpsRedirect(true)) => Some("https".into()),
+                Some(SchemeRewriteSpecifier::SchemeRedirect(scheme)) => text(scheme),
+                _ => None,
+            },
+            host: text(&config.host_redirect),
+            port,
+            path,
+            strip_query: config.strip_query,
+        })
+    }
+
+    fn direct_response(&mut self, config: &proto::DirectResponseAction, at: &At<'_>) -> Option<DirectResponse> {
+        if config.body_format.is_some() {
+            self.issues.push(at.field("body_format").unsupported("body formats are not implemented"));
+        }
+        let body_at = at.field("body");
+        let body = match &config.body {
+            Some(source) => value::data_source(source, &body_at, self.issues)?,
+            None => Vec::new(),
+        };
+        if body.len() > self.body_limit as usize {
+            let message = format!("response body size is {} bytes; maximum is {}", body.len(), self.body_limit);
+            self.issues.push(body_at.invalid(message).hint("raise max_direct_response_body_size_bytes"));
+        }
+        // The rules of the API bound it to 200 to 599.
+        Some(DirectResponse { status: config.status as u16, body: body.into() })
+    }
+
+    fn retry_policy(&mut self, config: &proto::RetryPolicy, at: &At<'_>) -> RetryPolicy {
+        let (retry_on, unknown) = RetryOn::parse(&config.retry_on);
+        if !unknown.is_empty() {
+            let warning = at.field("retry_on").warning("unknown conditions have no effect, as in Envoy");
+            self.issues.push(warning.got(unknown.join(",")));
+        }
+        let avoid_previous_hosts = !config.retry_host_predicate.is_empty();
+        for (i, predicate) in config.retry_host_predicate.iter().enumerate() {
+            let retry_host_predicate_at = at.field("retry_host_predicate");
+            let known = match &predicate.config_type {
+                Some(retry_host_predicate::ConfigType::TypedConfig(any)) => type_name(any) == PREVIOUS_HOSTS,
+                None => predicate.name == "envoy.retry_host_predicates.previous_hosts",
+            };
+            if !known {
+                let issue = retry_host_predicate_at.index(i).unsupported("this predicate is not implemented");
+                self.issues.push(issue.got(&*predicate.name).expected(PREVIOUS_HOSTS));
+            }
+        }
+        let default = RetryPolicy::default();
+        RetryPolicy {
+            retry_on,
+            num_retries: config.num_retries.unwrap_or(default.num_retries),
+            per_try_timeout: value::limit(config.per_try_timeout.as_ref(), None, &at.field("per_try_timeout"), self.issues),
+            per_try_idle_timeout: value::limit(config.per_try_idle_timeout.as_ref(), None, &at.field("per_try_idle_timeout"), self.issues),
+            status_codes: config.retriable_status_codes.iter().filter_map(|code| u16::try_from(*code).ok()).collect(),
+            headers: headers::matchers(&config.retriable_headers, &at.field("retriable_headers"), self.issues),
+            request_headers: headers::matchers(&config.retriable_request_headers, &at.field("retriable_request_headers"), self.issues),
+            back_off: self.back_off(config, at),
+            avoid_previous_hosts,
+            host_selection_attempts: u32::try_from(config.host_selection_retry_max_attempts).unwrap_or(0).max(1),
+        }
+    }
+
+    fn back_off(&mut self, config: &proto::RetryPolicy, at: &At<'_>) -> BackOff {
+        let Some(config) = &config.retry_back_off else { return BackOff::default() };
+        let at = at.field("retry_back_off");
+        let least = Duration::from_millis(1);
+        let base = value::duration(config.base_interval.as_ref(), &at.field("base_interval"), self.issues);
+        let base = base.map_or(BackOff::default().base, |base| base.max(least));
+        let max = value::duration(config.max_interval.as_ref(), &at.field("max_interval"), self.issues);
+        let max = max.map_or(base.saturating_mul(10), |max| max.max(least));
+        if max < base {
+            let message = "retry_policy.max_interval must greater than or equal to the base_interval";
+            self.issues.push(at.field("max_interval").invalid(message).got(format!("{max:?}")));
+        }
+        BackOff { base, max }
+    }
+
+    fn filter_configs(&mut self, configs: &std::collections::BTreeMap<String, prost_types::Any>, at: &At<'_>) -> FilterConfigs {
+        let mut compiled = FilterConfigs::new();
+        let at = at.field("typed_per_filter_config");
+        for (name, any) in configs {
+            let at = at.key(name);
+            let per_filter = if type_name(any) == FilterConfig::full_name() {
+                self.wrapped(name, any, &at)
+            } else {
+                (self.filters)(name, any, &at, self.issues).map(|config| PerFilter { config: Some(config), disabled: None })
+            };
+            if let Some(per_filter) = per_filter {
+                compiled.insert(name.as_str().into(), per_filter);
+            }
+        }
+        compiled
+    }
+
+    fn wrapped(&mut self, name: &str, any: &prost_types::Any, at: &At<'_>) -> Option<PerFilter> {
+        let wrapper = match FilterConfig::decode(any.value.as_slice()) {
+            Ok(wrapper) => wrapper,
+            Err(error) => {
+                self.issues.push(at.invalid(format!("not a FilterConfig: {error}")));
+                return None;
+            }
+        };
+        if wrapper.disabled {
+            return Some(PerFilter { config: None, disabled: Some(true) });
+        }
+        let Some(inner) = wrapper.config.as_ref().filter(|inner| !inner.type_url.is_empty()) else {
+            self.issues.push(at.field("config").invalid("a configuration, or disabled: true, is missing"));
+            return None;
+        };
+        let config = (self.filters)(name, inner, &at.field("config"), self.issues)?;
+        Some(PerFilter { config: Some(config), disabled: Some(false) })
+    }
+}
+
+fn fraction(config: &RuntimeFractionalPercent) -> RuntimeFraction {
+    let value = config.default_value.clone().unwrap_or_default();
+    RuntimeFraction {
+        numerator: value.numerator.into(),
+        denominator: match DenominatorType::try_from(value.denominator) {
+            Ok(DenominatorType::TenThousand) => 10_000,
+            Ok(DenominatorType::Million) => 1_000_000,
+            Ok(DenominatorType::Hundred) | Err(_) => 100,
+        },
+    }
+}
+
+fn buffer_limit(body: Option<u64>, request: Option<u32>) -> Option<u64> {
+    body.or(request.map(u64::from))
+}
+
+fn type_name(any: &prost_types::Any) -> &str {
+    any.type_url.rsplit('/').next().unwrap_or_default()
+}
+
+#[cfg(test)]
+#[path = "route_tests.rs"]
+mod tests;

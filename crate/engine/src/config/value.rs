@@ -1,0 +1,127 @@
+//! Small values that many messages share: durations, data sources, regular expressions, string matchers, addresses.
+
+// Deprecated fields are Envoy's, and are read as long as Envoy reads them.
+#![allow(deprecated)]
+
+use std::{net::SocketAddr, time::Duration};
+
+use plenipo_api::proto::envoy::{
+    config::core::v3::{DataSource, SocketAddress, data_source::Specifier, socket_address::PortSpecifier},
+    r#type::matcher::v3::{RegexMatchAndSubstitute, RegexMatcher, StringMatcher, regex_matcher::EngineType, string_matcher::MatchPattern},
+};
+
+use super::issues::{At, Issues};
+use crate::route::{Pattern, Rewrite, StringMatch};
+
+/// A duration; negative ones are refused.
+pub fn duration(value: Option<&prost_types::Duration>, at: &At<'_>, issues: &mut Issues) -> Option<Duration> {
+    let value = value?;
+    match (u64::try_from(value.seconds), u32::try_from(value.nanos)) {
+        (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 => Some(Duration::new(seconds, nanos)),
+        _ => {
+            issues.push(at.invalid("a duration cannot be negative").got(format!("{}s {}ns", value.seconds, value.nanos)));
+            None
+        }
+    }
+}
+
+/// A duration of which 0 means that there is none; `default` where it is not set.
+pub fn limit(value: Option<&prost_types::Duration>, default: Option<Duration>, at: &At<'_>, issues: &mut Issues) -> Option<Duration> {
+    match value {
+        None => default,
+        Some(_) => duration(value, at, issues).filter(|d| !d.is_zero()),
+    }
+}
+
+/// The bytes of a data source. Files and environment variables are read now.
+pub fn data_source(source: &DataSource, at: &At<'_>, issues: &mut Issues) -> Option<Vec<u8>> {
+    match &source.specifier {
+        Some(Specifier::InlineString(text)) => Some(text.clone().into_bytes()),
+        Some(Specifier::InlineBytes(bytes)) => Some(bytes.clone()),
+        Some(Specifier::Filename(file)) => match std::fs::read(file) {
+            Ok(bytes) => Some(bytes),
+            Err(error) => {
+                issues.push(at.field("filename").invalid(format!("cannot read {file:?}: {error}")));
+                None
+            }
+        },
+        Some(Specifier::EnvironmentVariable(name)) => match std::env::var_os(name) {
+            Some(value) => Some(value.into_encoded_bytes()),
+            None => {
+                issues.push(at.field("environment_variable").invalid(format!("environment variable {name:?} is not set")));
+                None
+            }
+        },
+        None => {
+            issues.push(at.invalid("a data source is empty").expected("filename, inline_string, inline_bytes or environment_variable"));
+            None
+        }
+    }
+}
+
+/// A regular expression in RE2's syntax.
+pub fn regex(matcher: &RegexMatcher, at: &At<'_>, issues: &mut Issues) -> Option<Pattern> {
+    let known = match &matcher.engine_type {
+        None | Some(EngineType::GoogleRe2(_)) => Pattern::new(&matcher.regex),
+    };
+    known.map_err(|e| issues.push(at.field("regex").invalid(format!("not a regular expression: {e}")).got(&*matcher.regex))).ok()
+}
+
+/// A regular expression and what takes the place of its matches.
+pub fn rewrite(rewrite: &RegexMatchAndSubstitute, at: &At<'_>, issues: &mut Issues) -> Option<Rewrite> {
+    let Some(pattern) = &rewrite.pattern else {
+        issues.push(at.field("pattern").invalid("a pattern is missing"));
+        return None;
+    };
+    let pattern = regex(pattern, &at.field("pattern"), issues)?;
+    let invalid = |e: String| at.field("substitution").invalid(e).got(&*rewrite.substitution);
+    Rewrite::new(pattern, &rewrite.substitution).map_err(|e| issues.push(invalid(e))).ok()
+}
+
+/// A string matcher.
+pub fn string_match(matcher: &StringMatcher, at: &At<'_>, issues: &mut Issues) -> Option<StringMatch> {
+    let ignore_case = matcher.ignore_case;
+    match &matcher.match_pattern {
+        Some(MatchPattern::Exact(text)) => Some(StringMatch::exact(text, ignore_case)),
+        Some(MatchPattern::Prefix(text)) => Some(StringMatch::prefix(text, ignore_case)),
+        Some(MatchPattern::Suffix(text)) => Some(StringMatch::suffix(text, ignore_case)),
+        Some(MatchPattern::Contains(text)) => Some(StringMatch::contains(text, ignore_case)),
+        Some(MatchPattern::SafeRegex(matcher)) => regex(matcher, &at.field("safe_regex"), issues).map(StringMatch::Regex),
+        Some(MatchPattern::Custom(_)) => {
+            issues.push(at.field("custom").unsupported("string matcher extensions are not implemented"));
+            None
+        }
+        None => {
+            issues.push(at.invalid("a string matcher is empty").expected("exact, prefix, suffix, contains or safe_regex"));
+            None
+        }
+    }
+}
+
+/// The port of a socket address; named ports are Envoy's, but only with resolvers that nobody has.
+pub fn port(address: &SocketAddress, at: &At<'_>, issues: &mut Issues) -> Option<u16> {
+    match &address.port_specifier {
+        Some(PortSpecifier::PortValue(port)) => {
+            let invalid = || at.field("port_value").invalid("not a port").expected("0 to 65535").got(port.to_string());
+            u16::try_from(*port).map_err(|_| issues.push(invalid())).ok()
+        }
+        Some(PortSpecifier::NamedPort(_)) => {
+            issues.push(at.field("named_port").unsupported("named ports are not implemented").hint("use port_value"));
+            None
+        }
+        None => {
+            issues.push(at.field("port_value").invalid("a port is missing"));
+            None
+        }
+    }
+}
+
+/// The address literal and port of a socket address; a name is an error.
+pub fn socket_address(address: &SocketAddress, at: &At<'_>, issues: &mut Issues) -> Option<SocketAddr> {
+    let port = port(address, at, issues);
+    let ip = address.address.parse().map_err(|_| {
+        let issue = at.field("address").invalid("malformed IP address").expected("an IPv4 or IPv6 address").got(&*address.address);
+        issues.push(issue.hint("a cluster of type STRICT_DNS or LOGICAL_DNS takes names"));
+    });
+    Some(SocketAddr::new(ip.ok()?, port?))
+}

@@ -1,0 +1,650 @@
+//! Serves the requests of one HTTP/1 client connection, one after the other.
+
+use std::{
+    cell::RefCell,
+    future::{Future, poll_fn},
+    rc::Rc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use super::Connection;
+use crate::{
+    error::Flags,
+    http::{
+        body::{Body, BodyError, Frame, PollBody},
+        h1::{self, BodyDecoder, BodyEvent, Framing, Reject, RequestDecoder, RequestHead, RequestLimits, ResponseEncoding},
+        header::{HeaderList, Known},
+        headers,
+        io::Io,
+        local_reply::{LocalReply, write_reject},
+        manager,
+        stream::{Interim, Response, Stream},
+    },
+    stream_info::{Protocol, StreamInfo},
+    transport::Transport,
+    worker::timer::Deadline,
+};
+
+/// While a request is under way, so much of what follows it may be read ahead.
+const PIPELINE_MAX: usize = 64 * 1024;
+/// How long a draining connection that is idle stays open for a request that is already on its way.
+const DRAIN_QUIET: Duration = Duration::from_secs(1);
+
+/// What the connection and the body of its request share.
+struct Shared {
+    io: Io,
+    body: BodyDecoder,
+    /// Bytes of the request's body so far.
+    received: u64,
+    /// When its body was read to the end.
+    ended: Option<Instant>,
+    /// The client closed.
+    gone: bool,
+    /// Moves with every byte of the body.
+    progress: u64,
+}
+
+/// Why the wait for a request ended without one.
+enum Over {
+    /// Nothing more is to be said.
+    Close,
+    /// The client must be told.
+    Reject(Reject),
+    /// `request_headers_timeout` passed.
+    HeadersTimeout,
+}
+
+/// Serves until either side closes.
+pub async fn serve(transport: Transport, mut connection: Connection) {
+    let manager = connection.manager.clone();
+    let stats = &manager.stats;
+    stats.downstream_cx_http1_total().inc();
+    stats.downstream_cx_http1_active().inc();
+    let shared = Rc::new(RefCell::new(Shared {
+        io: Io::new(transport),
+        body: BodyDecoder::empty(),
+        received: 0,
+        ended: None,
+        gone: false,
+        progress: 0,
+    }));
+    let mut decoder = RequestDecoder::new();
+    let mut idle = Deadline::default();
+    let timer = Rc::new(RefCell::new(Deadline::default()));
+    let opened = Instant::now();
+    let mut requests = 0;
+    loop {
+        let mut request = HeaderList::with_capacity(16, 512);
+        let head = poll_head(&shared, &mut connection, &mut decoder, &mut idle, &mut request).await;
+        let head = match head {
+            Ok(head) => head,
+            Err(Over::Close) => break,
+            Err(over) => {
+                refuse(&shared, &connection, over);
+                flush_and_close(&shared, &mut connection).await;
+                break;
+            }
+        };
+        requests += 1;
+        let last = manager.settings.max_requests_per_connection != 0 && requests >= manager.settings.max_requests_per_connection;
+        if last {
+            stats.downstream_cx_max_requests_reached().inc();
+        }
+        let aged = manager.settings.max_connection_duration.is_some_and(|max| opened.elapsed() >= max);
+        // One allocation for all that a request needs while it runs, none of it while the connection is idle.
+        if !Box::pin(exchange(&shared, &mut connection, head, request, &mut idle, &timer, last || aged)).await {
+            break;
+        }
+        shared.borrow_mut().io.release();
+    }
+    stats.downstream_cx_http1_active().dec();
+}
+
+/// Waits for the head of the next request.
+async fn poll_head(
+    shared: &Rc<RefCell<Shared>>,
+    connection: &mut Connection,
+    decoder: &mut RequestDecoder,
+    idle: &mut Deadline,
+    request: &mut HeaderList,
+) -> Result<RequestHead, Over> {
+    let settings = &connection.manager.settings;
+    let limits = RequestLimits {
+        max_bytes: settings.max_request_headers_bytes,
+        max_headers: settings.max_headers_count,
+        underscores: settings.underscores,
+        http1: &settings.http1,
+    };
+    let mut partial = false;
+    idle.set(settings.idle_timeout);
+    poll_fn(|cx| {
+        connection.listening.register(cx);
+        let mut shared = shared.borrow_mut();
+        loop {
+            if !shared.io.input.is_empty() {
+                match decoder.decode_head(limits, &mut shared.io.input, request) {
+                    Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                    Ok(None) => {}
+                    Err(reject) => return Poll::Ready(Err(Over::Reject(reject))),
+                }
+                if !partial && decoder.is_partial(&shared.io.input) {
+                    partial = true;
+                    if let Some(timeout) = settings.request_headers_timeout {
+                        idle.set(Some(timeout));
+                    }
+                }
+            }
+            match shared.io.poll_fill(cx) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Over::Close)),
+                Poll::Ready(Ok(_)) => continue,
+                Poll::Pending => {}
+            }
+            let signal = connection.listening.signal();
+            if signal.ended() {
+                return Poll::Ready(Err(Over::Close));
+            }
+            if let (Some(since), false) = (signal.draining(), partial) {
+                idle.set_at(Some(since + DRAIN_QUIET));
+            }
+            return match idle.poll(cx) {
+                Poll::Ready(()) if partial && settings.request_headers_timeout.is_some() => Poll::Ready(Err(Over::HeadersTimeout)),
+                Poll::Ready(()) => {
+                    if signal.draining().is_none() {
+                        connection.manager.stats.downstream_cx_idle_timeout().inc();
+                    }
+                    Poll::Ready(Err(Over::Close))
+                }
+                Poll::Pending => Poll::Pending,
+            };
+        }
+    })
+    .await
+}
+
+/// Serves one request; says whether the connection can take another.
+async fn exchange(
+    shared: &Rc<RefCell<Shared>>,
+    connection: &mut Connection,
+    head: RequestHead,
+    mut request: HeaderList,
+    idle: &mut Deadline,
+    timer: &Rc<RefCell<Deadline>>,
+    last: bool,
+) -> bool {
+    let manager = connection.manager.clone();
+    let settings = &manager.settings;
+    manager.stats.downstream_rq_total().inc();
+    manager.stats.downstream_rq_http1_total().inc();
+    manager.stats.downstream_rq_active().inc();
+    let mut info = StreamInfo::new(connection.info.clone(), head.version);
+    {
+        let mut shared = shared.borrow_mut();
+        shared.body = BodyDecoder::new(head.framing, settings.http1.enable_trailers, settings.max_request_headers_bytes, true);
+        shared.received = 0;
+        shared.ended = None;
+        if head.framing == Framing::None {
+            info.request_end = Some(info.started);
+        }
+        if head.expect_continue && !settings.proxy_100_continue {
+            shared.io.output().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            request.remove(Known::Expect);
+        }
+    }
+    let body = match head.framing {
+        Framing::None => Body::Empty,
+        framing => {
+            Body::stream(RequestBody { shared: shared.clone(), length: if let Framing::Length(n) = framing { Some(n) } else { None } })
+        }
+    };
+    timer.borrow_mut().set(None);
+    let interim = Interim::default();
+    let mut stream = Box::new(Stream {
+        headers: request,
+        body,
+        info,
+        route: None,
+        snapshot: connection.worker.snapshot(),
+        manager: manager.clone(),
+        worker: connection.worker.clone(),
+        random: connection.worker.random.next(),
+        buffer_limit: connection.buffer_limit,
+        timer: timer.clone(),
+        close: false,
+        interim: interim.clone(),
+    });
+
+    let mut wait = Wait {
+        shared,
+        connection,
+        idle,
+        interim,
+        version: head.version,
+        progress: 0,
+        deadline: settings.request_timeout.map(|t| stream.info.started + t),
+    };
+    let outcome = wait.answer(manager::serve(&mut stream)).await;
+    let mut response = match outcome {
+        Ok(response) => response,
+        Err(Stop::Gone) => {
+            stream.info.flags.insert(Flags::DOWNSTREAM_CONNECTION_TERMINATION);
+            stream.info.detail.get_or_insert("downstream_remote_disconnect".into());
+            note_request(shared, &mut stream.info);
+            manager.stats.downstream_cx_destroy_remote_active_rq().inc();
+            manager.finish(&mut stream, None, None);
+            return false;
+        }
+        Err(Stop::Ended) => {
+            stream.info.flags.insert(Flags::DOWNSTREAM_CONNECTION_TERMINATION);
+            manager.finish(&mut stream, None, None);
+            return false;
+        }
+        Err(Stop::Reply(reply)) => {
+            let reply = reply.closing();
+            let mut response = stream.reply(reply);
+            let date = connection.worker.date();
+            headers::edit_response(
+                &mut response.headers,
+                headers::ResponseContext { settings, request: Some(&stream.headers), date: &date },
+            );
+            stream.info.status = response.headers.status();
+            response
+        }
+    };
+    note_request(shared, &mut stream.info);
+
+    // An answer before the end of the request ends the connection: what is left of the request will not be read.
+    let early = stream.info.request_end.is_none();
+    let draining = connection.listening.signal().draining().is_some();
+    let tunnel = response.headers.status() == 101 || head.connect && response.headers.status() / 100 == 2;
+    let mut keep = head.keep_alive && !stream.close && !early && !last && !tunnel;
+    if draining && keep {
+        manager.stats.downstream_cx_drain_close().inc();
+    }
+    keep &= !draining;
+    if !keep && !tunnel {
+        headers::set_connection(&mut response.headers, true);
+    } else if keep && head.version == Protocol::Http10 {
+        headers::set_connection(&mut response.headers, false);
+    }
+    let tunnel = tunnel.then(|| manager.stats.downstream_cx_upgrades_total().inc()).is_some();
+    stream.info.response_start = Some(Instant::now());
+    let mut trailers = None;
+    let sent = send(shared, connection, &mut stream, &head, &mut response, idle, &mut trailers, tunnel).await;
+    note_request(shared, &mut stream.info);
+    match sent {
+        Ok(ends_with_connection) => keep &= !ends_with_connection,
+        Err(error) => {
+            keep = false;
+            match error {
+                BodyError::ClientGone => {
+                    stream.info.flags.insert(Flags::DOWNSTREAM_CONNECTION_TERMINATION);
+                    stream.info.detail = Some("downstream_remote_disconnect".into());
+                    manager.stats.downstream_cx_destroy_remote_active_rq().inc();
+                }
+                BodyError::ClientProtocol(detail) => {
+                    stream.info.flags.insert(Flags::DOWNSTREAM_PROTOCOL_ERROR);
+                    stream.info.detail = Some(detail.into());
+                }
+                BodyError::Upstream(failure) => {
+                    stream.info.flags.insert(failure.flag());
+                    manager.router.rq_reset_after_downstream_response_started().inc();
+                    let detail = failure.detail().replace("before_response_started", "after_response_started");
+                    stream.info.detail = Some(detail.into());
+                }
+                BodyError::Timeout(detail) => {
+                    match detail {
+                        "response_timeout" => stream.info.flags.insert(Flags::UPSTREAM_REQUEST_TIMEOUT),
+                        "stream_idle_timeout" => stream.info.flags.insert(Flags::STREAM_IDLE_TIMEOUT),
+                        _ => {}
+                    }
+                    stream.info.detail = Some(detail.into());
+                }
+            }
+        }
+    }
+    drop(std::mem::take(&mut response.body));
+    manager.finish(&mut stream, Some(&response.headers), trailers.as_ref());
+    if !keep && !shared.borrow().gone {
+        flush_and_close(shared, connection).await;
+    }
+    keep
+}
+
+fn note_request(shared: &Rc<RefCell<Shared>>, info: &mut StreamInfo) {
+    let shared = shared.borrow();
+    info.bytes_received = shared.received;
+    info.request_end = info.request_end.or(shared.ended);
+}
+
+/// Why a request ended without an answer of its stream.
+enum Stop {
+    /// The client closed.
+    Gone,
+    /// The connection must end now.
+    Ended,
+    /// A timeout of the connection manager passed.
+    Reply(LocalReply),
+}
+
+/// The wait for a stream's answer, and what the connection does meanwhile.
+struct Wait<'a> {
+    shared: &'a Rc<RefCell<Shared>>,
+    connection: &'a mut Connection,
+    idle: &'a mut Deadline,
+    interim: Interim,
+    version: Protocol,
+    progress: u64,
+    deadline: Option<Instant>,
+}
+
+impl Wait<'_> {
+    async fn answer(&mut self, serving: impl Future<Output = Response>) -> Result<Response, Stop> {
+        let mut serving = std::pin::pin!(serving);
+        let settings_idle = self.connection.manager.settings.stream_idle_timeout;
+        let mut timer_set = false;
+        poll_fn(|cx| {
+            self.connection.listening.register(cx);
+            let answer = serving.as_mut().poll(cx);
+            let mut shared = self.shared.borrow_mut();
+            if let Poll::Ready(response) = answer {
+                // A body that broke off has nobody to be answered.
+                return Poll::Ready(if shared.gone { Err(Stop::Gone) } else { Ok(response) });
+            }
+            if self.connection.listening.signal().ended() {
+                return Poll::Ready(Err(Stop::Ended));
+            }
+            for headers in self.interim.take() {
+                let case = self.connection.manager.settings.http1.header_case;
+                h1::encode_informational(&headers, self.version, case, shared.io.output());
+            }
+            if shared.io.has_output() && matches!(shared.io.poll_flush(cx), Poll::Ready(Err(_))) {
+                return Poll::Ready(Err(Stop::Gone));
+            }
+            if shared.gone || !watch(&mut shared, cx) {
+                return Poll::Ready(Err(Stop::Gone));
+            }
+            if !timer_set || self.progress != shared.progress {
+                timer_set = true;
+                self.progress = shared.progress;
+                let now = Instant::now();
+                let idle = settings_idle.and_then(|t| now.checked_add(t));
+                let whole = if shared.ended.is_none() { self.deadline } else { None };
+                self.idle.set_at(match (idle, whole) {
+                    (Some(a), Some(b)) => Some(a.min(b)),
+                    (a, b) => a.or(b),
+                });
+            }
+            if self.idle.poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let complete = shared.body.is_end();
+            let stats = &self.connection.manager.stats;
+            let reply = if self.deadline.is_some_and(|d| Instant::now() >= d) && !complete {
+                stats.downstream_rq_timeout().inc();
+                LocalReply::new(408, "request timeout", "request_overall_timeout")
+            } else {
+                stats.downstream_rq_idle_timeout().inc();
+                LocalReply::new(if complete { 504 } else { 408 }, "stream timeout", "stream_idle_timeout").flag(Flags::STREAM_IDLE_TIMEOUT)
+            };
+            Poll::Ready(Err(Stop::Reply(reply)))
+        })
+        .await
+    }
+}
+
+/// Notices that the client closes while its request, which is whole, is under way; false when it did.
+fn watch(shared: &mut Shared, cx: &mut Context<'_>) -> bool {
+    if !shared.body.is_end() {
+        // The body's reader will see it.
+        return true;
+    }
+    while shared.io.input.len() < PIPELINE_MAX {
+        match shared.io.poll_fill(cx) {
+            Poll::Pending => break,
+            Poll::Ready(Ok(0) | Err(_)) => {
+                shared.gone = true;
+                return false;
+            }
+            Poll::Ready(Ok(_)) => {}
+        }
+    }
+    true
+}
+
+/// Writes an answer as its body comes; says whether only the end of the connection ends it.
+#[allow(clippy::too_many_arguments, reason = "the parts of one exchange, used once")]
+async fn send(
+    shared: &Rc<RefCell<Shared>>,
+    connection: &mut Connection,
+    stream: &mut Stream,
+    head: &RequestHead,
+    response: &mut Response,
+    idle: &mut Deadline,
+    trailers_seen: &mut Option<HeaderList>,
+    tunnel: bool,
+) -> Result<bool, BodyError> {
+    let settings = &connection.manager.settings;
+    let encoding = ResponseEncoding {
+        version: head.version,
+        end_stream: response.body.is_end(),
+        to_head: head.head,
+        to_connect: head.connect,
+        case: settings.http1.header_case,
+    };
+    let mut encoder = h1::encode_response_head(&response.headers, encoding, shared.borrow_mut().io.output());
+    let mut finished = false;
+    let mut sent = 0u64;
+    let mut progress = (u64::MAX, 0);
+    let listening = &mut connection.listening;
+    let result = poll_fn(|cx| {
+        listening.register(cx);
+        loop {
+            let mut waiting = false;
+            while !finished && shared.borrow().io.has_room() {
+                // The request's body is pulled through the same connection: nothing of it is borrowed here.
+                match response.body.poll_frame(cx) {
+                    Poll::Pending => {
+                        waiting = true;
+                        break;
+                    }
+                    Poll::Ready(Some(Ok(Frame::Data(data)))) => {
+                        if encoder.writes() {
+                            let mut shared = shared.borrow_mut();
+                            sent += data.len() as u64;
+                            if encoder.begin(data.len(), shared.io.output()).is_err() {
+                                return Poll::Ready(Err(BodyError::Upstream(crate::error::Failure::Protocol(
+                                    "http1.content_length_mismatch",
+                                ))));
+                            }
+                            if shared.io.push(data) {
+                                encoder.end(shared.io.output());
+                            }
+                        }
+                    }
+                    Poll::Ready(Some(Ok(Frame::Trailers(trailers)))) => {
+                        let given = settings.http1.enable_trailers.then_some(&trailers);
+                        finished = true;
+                        let whole = encoder.finish(given, shared.borrow_mut().io.output()).is_ok();
+                        *trailers_seen = Some(trailers);
+                        if !whole {
+                            return Poll::Ready(Err(BodyError::Upstream(crate::error::Failure::ConnectionTermination)));
+                        }
+                    }
+                    Poll::Ready(None) => {
+                        finished = true;
+                        if encoder.finish(None, shared.borrow_mut().io.output()).is_err() {
+                            return Poll::Ready(Err(BodyError::Upstream(crate::error::Failure::ConnectionTermination)));
+                        }
+                    }
+                    Poll::Ready(Some(Err(error))) => {
+                        // What came is forwarded; the missing end tells the client.
+                        let mut shared = shared.borrow_mut();
+                        if shared.gone {
+                            return Poll::Ready(Err(BodyError::ClientGone));
+                        }
+                        let _ = shared.io.poll_flush(cx);
+                        return Poll::Ready(Err(error));
+                    }
+                }
+            }
+            let flushed = shared.borrow_mut().io.poll_flush(cx);
+            match flushed {
+                Poll::Ready(Err(_)) => {
+                    shared.borrow_mut().gone = true;
+                    return Poll::Ready(Err(BodyError::ClientGone));
+                }
+                Poll::Ready(Ok(())) if finished => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) if !waiting => continue,
+                Poll::Ready(Ok(())) => {}
+                // While the client does not read, what it sends still goes on.
+                Poll::Pending => response.body.poll_background(cx),
+            }
+            if listening.signal().ended() {
+                return Poll::Ready(Err(BodyError::Timeout("drain_timeout")));
+            }
+            let mut shared = shared.borrow_mut();
+            if !watch(&mut shared, cx) {
+                return Poll::Ready(Err(BodyError::ClientGone));
+            }
+            if progress != (sent, shared.progress) {
+                progress = (sent, shared.progress);
+                idle.set(settings.stream_idle_timeout);
+            }
+            if idle.poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            connection.manager.stats.downstream_rq_idle_timeout().inc();
+            return Poll::Ready(Err(BodyError::Timeout("stream_idle_timeout")));
+        }
+    })
+    .await;
+    stream.info.bytes_sent = sent;
+    result.map(|()| encoder.ends_with_connection() || tunnel)
+}
+
+/// Answers what could not be read as a request, and logs it.
+fn refuse(shared: &Rc<RefCell<Shared>>, connection: &Connection, over: Over) {
+    let manager = &connection.manager;
+    let stats = &manager.stats;
+    let date = connection.worker.date();
+    let mut shared = shared.borrow_mut();
+    let out = shared.io.output();
+    let (status, flags, detail) = match over {
+        Over::Close => return,
+        Over::Reject(reject) => {
+            stats.downstream_cx_protocol_error().inc();
+            if reject.status == 431 {
+                stats.downstream_rq_too_large().inc();
+            }
+            write_reject(reject, &manager.settings, &date, out);
+            (reject.status, Flags::DOWNSTREAM_PROTOCOL_ERROR, reject.detail)
+        }
+        Over::HeadersTimeout => {
+            stats.downstream_rq_header_timeout().inc();
+            let (mut headers, body) = LocalReply::new(408, "request header timeout", "request_header_timeout").render(None);
+            headers::edit_response(&mut headers, headers::ResponseContext { settings: &manager.settings, request: None, date: &date });
+            headers::set_connection(&mut headers, true);
+            let encoding = ResponseEncoding {
+                version: Protocol::Http11,
+                end_stream: false,
+                to_head: false,
+                to_connect: false,
+                case: Default::default(),
+            };
+            h1::encode_response_head(&headers, encoding, out);
+            out.extend_from_slice(&body);
+            (408, Flags::default(), "request_header_timeout")
+        }
+    };
+    stats.downstream_rq_total().inc();
+    stats.downstream_rq_http1_total().inc();
+    stats.answer(status);
+    manager.listener_stats.answer(status);
+    let mut info = StreamInfo::new(connection.info.clone(), Protocol::Http11);
+    info.status = status;
+    info.flags = flags;
+    info.detail = Some(detail.into());
+    info.end = Some(Instant::now());
+    manager.log(&info, None, None, None);
+}
+
+/// Writes what is left, says that no more comes, and gives the client a moment to read it before the socket goes.
+async fn flush_and_close(shared: &Rc<RefCell<Shared>>, connection: &mut Connection) {
+    let listening = &mut connection.listening;
+    let mut patience = Deadline::default();
+    patience.set(connection.manager.settings.stream_idle_timeout);
+    let mut shut = false;
+    let delay = connection.manager.settings.delayed_close_timeout;
+    poll_fn(|cx| {
+        listening.register(cx);
+        let io = &mut shared.borrow_mut().io;
+        if !shut {
+            match io.poll_flush(cx) {
+                Poll::Pending if patience.poll(cx).is_pending() && !listening.signal().ended() => return Poll::Pending,
+                Poll::Ready(Ok(())) => {}
+                _ => return Poll::Ready(()),
+            }
+            match io.poll_shutdown(cx) {
+                Poll::Pending => return patience.poll(cx),
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(())) => shut = true,
+            }
+            let Some(delay) = delay else { return Poll::Ready(()) };
+            patience.set(Some(delay));
+        }
+        // What still comes in is dropped, so that the close is no reset that would take our last bytes with it.
+        loop {
+            match io.poll_fill(cx) {
+                Poll::Ready(Ok(1..)) => io.input.clear(),
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return patience.poll(cx),
+            }
+        }
+    })
+    .await;
+}
+
+/// The body of the request under way.
+struct RequestBody {
+    shared: Rc<RefCell<Shared>>,
+    length: Option<u64>,
+}
+
+impl PollBody for RequestBody {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
+        let shared = &mut *self.shared.borrow_mut();
+        loop {
+            match shared.body.decode(&mut shared.io.input) {
+                Ok(BodyEvent::Data(data)) => {
+                    shared.received += data.len() as u64;
+                    shared.progress += 1;
+                    if shared.body.is_end() {
+                        shared.ended.get_or_insert_with(Instant::now);
+                    }
+                    return Poll::Ready(Some(Ok(Frame::Data(data))));
+                }
+                Ok(BodyEvent::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::Trailers(trailers)))),
+                Ok(BodyEvent::End) => {
+                    shared.ended.get_or_insert_with(Instant::now);
+                    return Poll::Ready(None);
+                }
+                Ok(BodyEvent::NeedMore) => {}
+                Err(reject) => {
+                    return Poll::Ready(Some(Err(BodyError::ClientProtocol(reject.detail))));
+                }
+            }
+            match std::task::ready!(shared.io.poll_fill(cx)) {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => {
+                    shared.gone = true;
+                    return Poll::Ready(Some(Err(BodyError::ClientGone)));
+                }
+            }
+        }
+    }
+
+    fn length(&self) -> Option<u64> {
+        self.length
+    }
+}

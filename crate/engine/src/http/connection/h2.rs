@@ -1,0 +1,451 @@
+//! Serves the streams of one HTTP/2 client connection.
+
+use std::{
+    cell::Cell,
+    future::{Future, poll_fn},
+    rc::Rc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use h2::{RecvStream, SendStream, server};
+
+use super::Connection;
+use crate::{
+    error::{Failure, Flags},
+    http::{
+        body::{Body, BodyError, Frame, PollBody},
+        convert,
+        header::{HeaderList, Known},
+        headers,
+        local_reply::LocalReply,
+        manager::{self, Manager},
+        stream::{Interim, Response, Stream},
+    },
+    stream_info::{Protocol, StreamInfo},
+    transport::Transport,
+    worker::{Worker, signal::Signal, timer::Deadline},
+};
+
+/// Serves until the connection ends.
+pub async fn serve(transport: Transport, mut connection: Connection) {
+    let manager = connection.manager.clone();
+    let settings = &manager.settings;
+    manager.stats.downstream_cx_http2_total().inc();
+    manager.stats.downstream_cx_http2_active().inc();
+    let mut builder = server::Builder::new();
+    builder
+        .initial_window_size(settings.http2.initial_stream_window_size)
+        .initial_connection_window_size(settings.http2.initial_connection_window_size)
+        .max_concurrent_streams(settings.http2.max_concurrent_streams)
+        .max_header_list_size(u32::try_from(settings.max_request_headers_bytes).unwrap_or(u32::MAX));
+    if settings.http2.allow_connect {
+        builder.enable_connect_protocol();
+    }
+    let mut idle = Deadline::default();
+    idle.set(settings.idle_timeout);
+    let mut handshake = Box::pin(builder.handshake::<_, Bytes>(transport));
+    let ready = poll_fn(|cx| {
+        connection.listening.register(cx);
+        match handshake.as_mut().poll(cx) {
+            Poll::Ready(ready) => Poll::Ready(ready.ok()),
+            Poll::Pending if connection.listening.signal().ended() || idle.poll(cx).is_ready() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await;
+    drop(handshake);
+    if let Some(h2) = ready {
+        run(h2, &mut connection, idle).await;
+    }
+    manager.stats.downstream_cx_http2_active().dec();
+}
+
+async fn run(mut h2: server::Connection<Transport, Bytes>, connection: &mut Connection, mut idle: Deadline) {
+    let settings = &connection.manager.settings;
+    let active = Rc::new(Cell::new(0usize));
+    let opened = Instant::now();
+    let mut age = Deadline::default();
+    age.set(settings.max_connection_duration);
+    let mut requests = 0u32;
+    let mut draining = false;
+    loop {
+        let next = poll_fn(|cx| {
+            connection.listening.register(cx);
+            let signal = connection.listening.signal();
+            if signal.ended() {
+                return Poll::Ready(None);
+            }
+            if !draining && (signal.draining().is_some() || age.poll(cx).is_ready()) {
+                draining = true;
+                connection.manager.stats.downstream_cx_drain_close().inc();
+                h2.graceful_shutdown();
+            }
+            if let Poll::Ready(next) = h2.poll_accept(cx) {
+                return Poll::Ready(next);
+            }
+            if active.get() == 0 {
+                if !idle.is_set() {
+                    idle.set(settings.idle_timeout);
+                }
+                if idle.poll(cx).is_ready() {
+                    connection.manager.stats.downstream_cx_idle_timeout().inc();
+                    draining = true;
+                    h2.graceful_shutdown();
+                    return h2.poll_accept(cx);
+                }
+            }
+            Poll::Pending
+        })
+        .await;
+        let (request, respond) = match next {
+            Some(Ok(stream)) => stream,
+            Some(Err(e)) => {
+                if !e.is_io() {
+                    connection.manager.stats.downstream_cx_protocol_error().inc();
+                }
+                break;
+            }
+            None => break,
+        };
+        idle.set(None);
+        requests += 1;
+        let max = settings.max_requests_per_connection;
+        if max != 0 && requests >= max && !draining {
+            draining = true;
+            connection.manager.stats.downstream_cx_max_requests_reached().inc();
+            h2.graceful_shutdown();
+        }
+        let stream = Exchange {
+            worker: connection.worker.clone(),
+            signal: connection.listening.signal().clone(),
+            respond,
+            _active: Active::new(active.clone()),
+            sent: 0,
+        };
+        let (head, body) = request.into_parts();
+        let info = StreamInfo::new(connection.info.clone(), Protocol::Http2);
+        let serving = stream.serve(connection.manager.clone(), convert::request_from_http(&head), body, info, connection.buffer_limit);
+        connection.worker.spawn(serving);
+    }
+    let _ = opened;
+}
+
+/// Counts the streams under way.
+struct Active(Rc<Cell<usize>>);
+
+impl Active {
+    fn new(count: Rc<Cell<usize>>) -> Active {
+        count.set(count.get() + 1);
+        Active(count)
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// One stream's way through the connection manager.
+struct Exchange {
+    worker: Rc<Worker>,
+    signal: Rc<Signal>,
+    respond: server::SendResponse<Bytes>,
+    _active: Active,
+    sent: u64,
+}
+
+/// What a request's body tells the stream.
+#[derive(Default)]
+struct Received {
+    bytes: Cell<u64>,
+    ended: Cell<Option<Instant>>,
+    reset: Cell<bool>,
+}
+
+/// Why a stream ended without an answer.
+enum Stop {
+    Reset,
+    Reply(LocalReply),
+}
+
+impl Exchange {
+    async fn serve(
+        mut self,
+        manager: std::sync::Arc<Manager>,
+        mut request: HeaderList,
+        body: RecvStream,
+        mut info: StreamInfo,
+        limit: usize,
+    ) {
+        let settings = &manager.settings;
+        manager.stats.downstream_rq_total().inc();
+        manager.stats.downstream_rq_http2_total().inc();
+        manager.stats.downstream_rq_active().inc();
+        let received = Rc::new(Received::default());
+        let body = if body.is_end_stream() {
+            info.request_end = Some(info.started);
+            Body::Empty
+        } else {
+            Body::stream(RequestBody { body, data_over: false, received: received.clone() })
+        };
+        let whole = info.request_end.is_some();
+        let interim = Interim::default();
+        if !settings.proxy_100_continue && request.get(Known::Expect).is_some_and(|v| v.eq_ignore_ascii_case(b"100-continue")) {
+            request.remove(Known::Expect);
+            let mut headers = HeaderList::new();
+            headers.set_status(100);
+            interim.push(headers);
+        }
+        let mut stream = Box::new(Stream {
+            headers: request,
+            body,
+            info,
+            route: None,
+            snapshot: self.worker.snapshot(),
+            manager: manager.clone(),
+            worker: self.worker.clone(),
+            random: self.worker.random.next(),
+            buffer_limit: limit,
+            timer: Rc::default(),
+            close: false,
+            interim: interim.clone(),
+        });
+        let mut idle = Deadline::default();
+        let outcome = self.answer(&mut stream, &received, whole, &interim, &mut idle).await;
+        let note = |info: &mut StreamInfo| {
+            info.bytes_received = received.bytes.get();
+            info.request_end = info.request_end.or(received.ended.get());
+        };
+        note(&mut stream.info);
+        let mut response = match outcome {
+            Ok(response) => response,
+            Err(Stop::Reset) => {
+                manager.stats.downstream_rq_rx_reset().inc();
+                stream.info.flags.insert(Flags::DOWNSTREAM_CONNECTION_TERMINATION);
+                stream.info.detail = Some("http2.remote_reset".into());
+                manager.finish(&mut stream, None, None);
+                return;
+            }
+            Err(Stop::Reply(reply)) => {
+                let mut response = stream.reply(reply);
+                let date = self.worker.date();
+                let context = headers::ResponseContext { settings, request: Some(&stream.headers), date: &date };
+                headers::edit_response(&mut response.headers, context);
+                stream.info.status = response.headers.status();
+                response
+            }
+        };
+        stream.info.response_start = Some(Instant::now());
+        let mut trailers = None;
+        let result = self.send(&mut response, &mut trailers, &mut idle, &manager).await;
+        stream.info.bytes_sent = self.sent;
+        note(&mut stream.info);
+        if let Err(error) = result {
+            note_error(&mut stream.info, &manager, &error);
+        } else if stream.info.request_end.is_none() {
+            // The answer is whole before the request: the client need not go on.
+            self.respond.send_reset(h2::Reason::NO_ERROR);
+        }
+        drop(std::mem::take(&mut response.body));
+        manager.finish(&mut stream, Some(&response.headers), trailers.as_ref());
+    }
+
+    async fn answer(
+        &mut self,
+        stream: &mut Stream,
+        received: &Received,
+        whole: bool,
+        interim: &Interim,
+        idle: &mut Deadline,
+    ) -> Result<Response, Stop> {
+        let settings = stream.manager.clone();
+        let stats = &settings.stats;
+        let settings = &settings.settings;
+        let overall = settings.request_timeout.map(|t| stream.info.started + t);
+        let mut progress = None;
+        let mut serving = Box::pin(manager::serve(stream));
+        poll_fn(|cx| {
+            let answer = serving.as_mut().poll(cx);
+            for headers in interim.take() {
+                let _ = self.respond.send_informational(convert::response_to_http(&headers));
+            }
+            if let Poll::Ready(response) = answer {
+                return Poll::Ready(if received.reset.get() { Err(Stop::Reset) } else { Ok(response) });
+            }
+            if received.reset.get() || self.respond.poll_reset(cx).is_ready() || self.signal.ended() {
+                return Poll::Ready(Err(Stop::Reset));
+            }
+            let complete = whole || received.ended.get().is_some();
+            let now = (received.bytes.get(), complete);
+            if progress != Some(now) {
+                progress = Some(now);
+                idle.set(settings.stream_idle_timeout);
+                if let (Some(overall), false) = (overall, complete) {
+                    idle.set_at(Some(overall));
+                }
+            }
+            if idle.poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let reply = if overall.is_some_and(|d| Instant::now() >= d) && !complete {
+                stats.downstream_rq_timeout().inc();
+                LocalReply::new(408, "request timeout", "request_overall_timeout")
+            } else {
+                stats.downstream_rq_idle_timeout().inc();
+                LocalReply::new(if complete { 504 } else { 408 }, "stream timeout", "stream_idle_timeout").flag(Flags::STREAM_IDLE_TIMEOUT)
+            };
+            Poll::Ready(Err(Stop::Reply(reply)))
+        })
+        .await
+    }
+
+    async fn send(
+        &mut self,
+        response: &mut Response,
+        trailers_seen: &mut Option<HeaderList>,
+        idle: &mut Deadline,
+        manager: &Manager,
+    ) -> Result<(), BodyError> {
+        let end = response.body.is_end();
+        let head = convert::response_to_http(&response.headers);
+        let mut send = self.respond.send_response(head, end).map_err(|_| BodyError::ClientGone)?;
+        if end {
+            return Ok(());
+        }
+        idle.set(manager.settings.stream_idle_timeout);
+        let mut waiting: Option<Bytes> = None;
+        poll_fn(|cx| {
+            loop {
+                if let Some(data) = &mut waiting {
+                    match room(&mut send, data.len(), cx) {
+                        Poll::Ready(Some(room)) => {
+                            let piece = data.split_to(room.min(data.len()));
+                            self.sent += piece.len() as u64;
+                            idle.set(manager.settings.stream_idle_timeout);
+                            if data.is_empty() {
+                                waiting = None;
+                            }
+                            if send.send_data(piece, false).is_err() {
+                                return Poll::Ready(Err(BodyError::ClientGone));
+                            }
+                            continue;
+                        }
+                        Poll::Ready(None) => return Poll::Ready(Err(BodyError::ClientGone)),
+                        Poll::Pending => response.body.poll_background(cx),
+                    }
+                } else {
+                    match response.body.poll_frame(cx) {
+                        Poll::Ready(Some(Ok(Frame::Data(data)))) => {
+                            waiting = Some(data);
+                            continue;
+                        }
+                        Poll::Ready(Some(Ok(Frame::Trailers(trailers)))) => {
+                            let sent = send.send_trailers(convert::to_map(&trailers)).map_err(|_| BodyError::ClientGone);
+                            *trailers_seen = Some(trailers);
+                            return Poll::Ready(sent);
+                        }
+                        Poll::Ready(None) => return Poll::Ready(send.send_data(Bytes::new(), true).map_err(|_| BodyError::ClientGone)),
+                        Poll::Ready(Some(Err(error))) => {
+                            send.send_reset(h2::Reason::INTERNAL_ERROR);
+                            return Poll::Ready(Err(error));
+                        }
+                        Poll::Pending => {}
+                    }
+                }
+                if send.poll_reset(cx).is_ready() || self.signal.ended() {
+                    return Poll::Ready(Err(BodyError::ClientGone));
+                }
+                if idle.poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                manager.stats.downstream_rq_idle_timeout().inc();
+                send.send_reset(h2::Reason::NO_ERROR);
+                return Poll::Ready(Err(BodyError::Timeout("stream_idle_timeout")));
+            }
+        })
+        .await
+    }
+}
+
+/// How many bytes may be sent; `None` when the client reset the stream.
+fn room(send: &mut SendStream<Bytes>, wanted: usize, cx: &mut Context<'_>) -> Poll<Option<usize>> {
+    send.reserve_capacity(wanted);
+    if send.capacity() > 0 {
+        return Poll::Ready(Some(send.capacity()));
+    }
+    match std::task::ready!(send.poll_capacity(cx)) {
+        Some(Ok(room)) => Poll::Ready(Some(room)),
+        _ => Poll::Ready(None),
+    }
+}
+
+fn note_error(info: &mut StreamInfo, manager: &Manager, error: &BodyError) {
+    match error {
+        BodyError::ClientGone => {
+            info.flags.insert(Flags::DOWNSTREAM_CONNECTION_TERMINATION);
+            info.detail = Some("http2.remote_reset".into());
+            manager.stats.downstream_rq_rx_reset().inc();
+        }
+        BodyError::ClientProtocol(detail) => {
+            info.flags.insert(Flags::DOWNSTREAM_PROTOCOL_ERROR);
+            info.detail = Some((*detail).into());
+        }
+        BodyError::Upstream(failure) => {
+            info.flags.insert(failure.flag());
+            manager.router.rq_reset_after_downstream_response_started().inc();
+            info.detail = Some(failure.detail().replace("before_response_started", "after_response_started").into());
+            manager.stats.downstream_rq_tx_reset().inc();
+        }
+        BodyError::Timeout(detail) => {
+            let flag = if *detail == "response_timeout" { Failure::Timeout.flag() } else { Flags::STREAM_IDLE_TIMEOUT };
+            info.flags.insert(flag);
+            info.detail = Some((*detail).into());
+            manager.stats.downstream_rq_tx_reset().inc();
+        }
+    }
+}
+
+/// The body of a request.
+struct RequestBody {
+    body: RecvStream,
+    data_over: bool,
+    received: Rc<Received>,
+}
+
+impl PollBody for RequestBody {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
+        while !self.data_over {
+            match std::task::ready!(self.body.poll_data(cx)) {
+                Some(Ok(data)) => {
+                    // What is pulled goes on at once; the puller's own limits are the back-pressure.
+                    let _ = self.body.flow_control().release_capacity(data.len());
+                    self.received.bytes.set(self.received.bytes.get() + data.len() as u64);
+                    if self.body.is_end_stream() {
+                        self.received.ended.set(Some(Instant::now()));
+                    }
+                    if !data.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::Data(data))));
+                    }
+                }
+                Some(Err(_)) => {
+                    self.received.reset.set(true);
+                    return Poll::Ready(Some(Err(BodyError::ClientGone)));
+                }
+                None => self.data_over = true,
+            }
+        }
+        let trailers = std::task::ready!(self.body.poll_trailers(cx));
+        self.received.ended.set(Some(Instant::now()));
+        match trailers {
+            Ok(Some(trailers)) => Poll::Ready(Some(Ok(Frame::Trailers(convert::from_map(&trailers))))),
+            Ok(None) => Poll::Ready(None),
+            Err(_) => {
+                self.received.reset.set(true);
+                Poll::Ready(Some(Err(BodyError::ClientGone)))
+            }
+        }
+    }
+}

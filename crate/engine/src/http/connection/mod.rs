@@ -1,0 +1,106 @@
+//! One client connection: which protocol it speaks, and the loop that serves its requests.
+
+mod h1;
+mod h2;
+
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::BytesMut;
+use tokio::io::AsyncReadExt;
+
+use super::{manager::Manager, settings::Codec};
+use crate::{
+    stream_info::ConnectionInfo,
+    transport::Transport,
+    worker::{Worker, signal::Listening},
+};
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What a connection needs beside its transport.
+pub struct Connection {
+    /// The worker that runs it.
+    pub worker: Rc<Worker>,
+    /// The connection manager that reads it.
+    pub manager: Arc<Manager>,
+    /// Its addresses and TLS facts.
+    pub info: Rc<ConnectionInfo>,
+    /// How it learns that it drains or must end.
+    pub listening: Listening,
+    /// How many bytes of a request are kept for replay (`per_connection_buffer_limit_bytes`).
+    pub buffer_limit: usize,
+}
+
+/// Serves a connection to its end.
+pub async fn serve(mut transport: Transport, connection: Connection) {
+    let stats = &connection.manager.stats;
+    stats.downstream_cx_total().inc();
+    stats.downstream_cx_active().inc();
+    let tls = connection.info.tls.is_some();
+    if tls {
+        stats.downstream_cx_ssl_total().inc();
+        stats.downstream_cx_ssl_active().inc();
+    }
+    let _open = Open { manager: connection.manager.clone(), since: Instant::now(), tls };
+    let alpn = connection.info.tls.as_ref().and_then(|t| t.alpn.as_deref());
+    let is_h2 = match (connection.manager.settings.codec, alpn) {
+        (Codec::Http1, _) => Some(false),
+        (Codec::Http2, _) | (Codec::Auto, Some("h2")) => Some(true),
+        (Codec::Auto, Some("http/1.1")) => Some(false),
+        (Codec::Auto, _) => detect(&mut transport, connection.manager.settings.idle_timeout).await,
+    };
+    match is_h2 {
+        Some(true) => h2::serve(transport, connection).await,
+        Some(false) => h1::serve(transport, connection).await,
+        None => {}
+    }
+}
+
+/// Whether the first bytes are the preface of HTTP/2; `None` where the client left before that was clear.
+async fn detect(transport: &mut Transport, idle: Option<Duration>) -> Option<bool> {
+    let mut ahead = BytesMut::new();
+    let is_h2 = async {
+        loop {
+            let n = transport.read_buf(&mut ahead).await.ok()?;
+            let seen = ahead.len().min(PREFACE.len());
+            if ahead[..seen] != PREFACE[..seen] {
+                return Some(false);
+            }
+            if seen == PREFACE.len() {
+                return Some(true);
+            }
+            if n == 0 {
+                return (!ahead.is_empty()).then_some(false);
+            }
+        }
+    };
+    let is_h2 = match idle {
+        Some(idle) => tokio::time::timeout(idle, is_h2).await.ok()?,
+        None => is_h2.await,
+    }?;
+    transport.unread(ahead);
+    Some(is_h2)
+}
+
+/// Counts an open connection.
+struct Open {
+    manager: Arc<Manager>,
+    since: Instant,
+    tls: bool,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let stats = &self.manager.stats;
+        stats.downstream_cx_active().dec();
+        if self.tls {
+            stats.downstream_cx_ssl_active().dec();
+        }
+        stats.downstream_cx_destroy().inc();
+        stats.downstream_cx_length_ms().record(self.since.elapsed().as_millis() as u64);
+    }
+}

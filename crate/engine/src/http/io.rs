@@ -1,0 +1,145 @@
+//! Buffered reading and writing of one HTTP/1 connection, in either role.
+//!
+//! Reads go through one scratch buffer a thread, so that an idle connection holds no buffer at all; small writes are
+//! gathered, a large piece of a body is written from where it lies.
+
+use std::{
+    cell::RefCell,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::transport::Transport;
+
+const SCRATCH: usize = 64 * 1024;
+/// Pieces of a body up to this size are copied behind what is already gathered.
+const COPY_MAX: usize = 4 * 1024;
+
+thread_local! {
+    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
+}
+
+/// One connection's two directions.
+pub struct Io {
+    transport: Transport,
+    /// What was read and not yet taken.
+    pub input: BytesMut,
+    output: BytesMut,
+    large: Bytes,
+    /// The peer will send no more.
+    pub eof: bool,
+}
+
+impl Io {
+    /// Wraps a connection.
+    pub fn new(transport: Transport) -> Io {
+        Io { transport, input: BytesMut::new(), output: BytesMut::new(), large: Bytes::new(), eof: false }
+    }
+
+    /// The connection below.
+    pub fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    /// Reads once into `input`; 0 at the end of the stream.
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.eof {
+            return Poll::Ready(Ok(0));
+        }
+        READ.with_borrow_mut(|scratch| {
+            let mut buf = ReadBuf::new(scratch);
+            match Pin::new(&mut self.transport).poll_read(cx, &mut buf) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Err(e)) => Poll::Ready(Err(e)),
+                Poll::Ready(Ok(())) => {
+                    let bytes = buf.filled();
+                    self.eof = bytes.is_empty();
+                    self.input.extend_from_slice(bytes);
+                    Poll::Ready(Ok(bytes.len()))
+                }
+            }
+        })
+    }
+
+    /// Where heads and framing are written to.
+    pub fn output(&mut self) -> &mut BytesMut {
+        debug_assert!(self.large.is_empty());
+        &mut self.output
+    }
+
+    /// Adds a piece of a body; `false` when it must be flushed before more is added.
+    pub fn push(&mut self, data: Bytes) -> bool {
+        debug_assert!(self.large.is_empty());
+        if data.len() <= COPY_MAX {
+            self.output.extend_from_slice(&data);
+        } else {
+            self.large = data;
+        }
+        self.has_room()
+    }
+
+    /// Whether more may be added before a flush.
+    pub fn has_room(&self) -> bool {
+        self.large.is_empty() && self.output.len() < SCRATCH
+    }
+
+    /// Whether something waits to be written.
+    pub fn has_output(&self) -> bool {
+        !self.output.is_empty() || !self.large.is_empty()
+    }
+
+    /// Writes all that was gathered.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.has_output() {
+            let socket = Pin::new(&mut self.transport);
+            let n = match (self.output.is_empty(), self.large.is_empty()) {
+                (false, false) => {
+                    let pieces = [io::IoSlice::new(&self.output), io::IoSlice::new(&self.large)];
+                    std::task::ready!(socket.poll_write_vectored(cx, &pieces))?
+                }
+                (false, true) => std::task::ready!(socket.poll_write(cx, &self.output))?,
+                _ => std::task::ready!(socket.poll_write(cx, &self.large))?,
+            };
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let from_output = n.min(self.output.len());
+            self.output.advance(from_output);
+            self.large.advance(n - from_output);
+        }
+        Pin::new(&mut self.transport).poll_flush(cx)
+    }
+
+    /// Gives memory back while nothing is under way.
+    pub fn release(&mut self) {
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+        if !self.has_output() {
+            self.output = BytesMut::new();
+        }
+    }
+
+    /// Sends the end of the stream.
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_shutdown(cx)
+    }
+
+    /// Whether a connection that should be silent still is: nothing came in and it did not close.
+    pub fn is_quiet(&mut self) -> bool {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        self.input.is_empty() && self.poll_fill(&mut cx).is_pending()
+    }
+
+    /// Takes the connection apart for another protocol.
+    pub fn into_transport(mut self) -> Transport {
+        if !self.input.is_empty() {
+            self.transport.unread(self.input);
+        }
+        self.transport
+    }
+}

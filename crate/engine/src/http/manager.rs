@@ -1,0 +1,133 @@
+//! The HTTP connection manager: takes one request through normalization, routing, filters and forwarding to its answer.
+
+use std::sync::Arc;
+
+use super::{
+    header::{HeaderList, Known},
+    headers::{self, RequestContext, ResponseContext},
+    local_reply::LocalReply,
+    normalize,
+    settings::ConnectionManager,
+    stream::{Response, Stream},
+};
+use crate::{
+    access_log::AccessLog,
+    filter::{FilterFactory, Verdict, chain::Chain},
+    format,
+    forward::forward,
+    route::RouteTable,
+    stats::{HttpStats, ListenerHttpStats, RouterStats},
+    stream_info::StreamInfo,
+};
+
+/// How often a filter may recreate one stream.
+const MAX_RECREATED: u32 = 10;
+
+/// A compiled connection manager.
+pub struct Manager {
+    /// All that the configuration says of it.
+    pub settings: ConnectionManager,
+    /// Its routes.
+    pub routes: Arc<RouteTable>,
+    /// Its filters, the router left out.
+    pub filters: Vec<Arc<dyn FilterFactory>>,
+    /// Its access logs.
+    pub access_log: Vec<AccessLog>,
+    /// The router's `suppress_envoy_headers`.
+    pub suppress_envoy_headers: bool,
+    /// `http.<stat_prefix>`
+    pub stats: HttpStats,
+    /// `http.<stat_prefix>`, the router's part.
+    pub router: RouterStats,
+    /// `listener.<address>.http.<stat_prefix>`
+    pub listener_stats: ListenerHttpStats,
+}
+
+/// The answer to a stream's request.
+pub async fn serve(stream: &mut Stream) -> Response {
+    let manager = stream.manager.clone();
+    let mut chain = Chain::default();
+    let mut response = match decide(stream, &manager, &mut chain).await {
+        Ok(response) => response,
+        Err(reply) => stream.reply(reply),
+    };
+    if let Verdict::Reply(reply) = chain.response(stream, &mut response).await {
+        response = stream.reply(reply);
+    }
+    let date = stream.worker.date();
+    let context = ResponseContext { settings: &manager.settings, request: Some(&stream.headers), date: &date };
+    headers::edit_response(&mut response.headers, context);
+    stream.info.status = response.headers.status();
+    response
+}
+
+async fn decide(stream: &mut Stream, manager: &Arc<Manager>, chain: &mut Chain) -> Result<Response, LocalReply> {
+    normalize::normalize_request(&mut stream.headers, &manager.settings, stream.info.connection.local.port())?;
+    let context = RequestContext {
+        settings: &manager.settings,
+        connection: &stream.info.connection,
+        local_address: stream.worker.local_address,
+        internal_only: &manager.routes.settings.internal_only_headers,
+    };
+    let origin = headers::edit_request(&mut stream.headers, context, || stream.worker.random.next());
+    stream.info.client = origin.client;
+    for _ in 0..MAX_RECREATED {
+        route(stream, manager);
+        check_upgrade(stream, manager)?;
+        let route = stream.route.clone();
+        *chain = Chain::new(&manager.filters, |name| route.as_ref().map(|r| r.filter_configs(name)).unwrap_or_default());
+        match chain.request(stream).await {
+            Verdict::Continue => return Ok(forward(stream).await),
+            Verdict::Reply(reply) => return Err(reply),
+            Verdict::Recreate => {}
+        }
+    }
+    Err(LocalReply::new(500, "", "too_many_recreated_streams"))
+}
+
+fn route(stream: &mut Stream, manager: &Arc<Manager>) {
+    stream.route = manager.routes.find(&stream.headers, stream.random);
+    if let Some(found) = &stream.route {
+        stream.info.route_name = found.route().name.clone();
+        stream.info.virtual_host = Some(found.vhost().name.clone());
+    }
+}
+
+/// An upgrade goes on only where the route or the connection manager allows its kind.
+fn check_upgrade(stream: &mut Stream, manager: &Manager) -> Result<(), LocalReply> {
+    let kind: Option<&[u8]> = if stream.headers.method() == b"CONNECT" {
+        Some(stream.headers.get(Known::Protocol).unwrap_or(b"CONNECT"))
+    } else {
+        stream.headers.get(Known::Upgrade)
+    };
+    let Some(kind) = kind else { return Ok(()) };
+    let by_route = stream.route.as_ref().and_then(|r| r.forward()).and_then(|f| f.upgrade_enabled(kind));
+    if by_route.unwrap_or_else(|| manager.settings.allows_upgrade(kind)) {
+        return Ok(());
+    }
+    manager.stats.downstream_rq_ws_on_non_ws_route().inc();
+    Err(LocalReply::new(403, "", "upgrade_failed"))
+}
+
+impl Manager {
+    /// Counts a stream that has ended, and writes its log lines.
+    pub fn finish(&self, stream: &mut Stream, response: Option<&HeaderList>, trailers: Option<&HeaderList>) {
+        let now = std::time::Instant::now();
+        stream.info.end = Some(now);
+        self.stats.downstream_rq_active().dec();
+        let status = stream.info.status;
+        if status != 0 {
+            self.stats.answer(status);
+            self.listener_stats.answer(status);
+        }
+        self.stats.downstream_rq_time().record(now.saturating_duration_since(stream.info.started).as_millis() as u64);
+        self.log(&stream.info, Some(&stream.headers), response, trailers);
+    }
+
+    /// Writes the log lines of a stream.
+    pub fn log(&self, info: &StreamInfo, request: Option<&HeaderList>, response: Option<&HeaderList>, trailers: Option<&HeaderList>) {
+        for log in &self.access_log {
+            log.log(&format::Context { info, request_seen: true, request, response, trailers, local_reply_body: b"" });
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! One request and its answer, and what they carry through filters, routing and forwarding.
+
+use std::{cell::RefCell, rc::Rc, sync::Arc};
+
+use super::{body::Body, header::HeaderList, local_reply::LocalReply, manager::Manager};
+use crate::{
+    route::RouteMatch,
+    snapshot::Snapshot,
+    stream_info::StreamInfo,
+    worker::{Worker, timer::Deadline},
+};
+
+/// An answer on its way to the client.
+#[derive(Debug, Default)]
+pub struct Response {
+    /// `:status` and the headers.
+    pub headers: HeaderList,
+    /// The body with its trailers.
+    pub body: Body,
+}
+
+/// One stream: the request as the filters leave it, and all that was decided about it.
+pub struct Stream {
+    /// The request's headers, pseudo-headers included.
+    pub headers: HeaderList,
+    /// The request's body.
+    pub body: Body,
+    /// What access log, stats and tracing will read.
+    pub info: StreamInfo,
+    /// The route that matched; pinned for the stream.
+    pub route: Option<RouteMatch>,
+    /// The configuration that the stream sees from beginning to end.
+    pub snapshot: Arc<Snapshot>,
+    /// The connection manager that the stream came through.
+    pub manager: Arc<Manager>,
+    /// The worker that runs it.
+    pub worker: Rc<Worker>,
+    /// What the client's random choices (weighted clusters) are made of; one number a stream, as in Envoy.
+    pub random: u64,
+    /// How many bytes of the request's body may be kept for replay (`per_connection_buffer_limit_bytes`).
+    pub buffer_limit: usize,
+    /// The route's timeout; belongs to the connection, so that its timer is made once.
+    pub timer: Rc<RefCell<Deadline>>,
+    /// The client's connection must close behind the answer (HTTP/1).
+    pub close: bool,
+    /// Interim answers (1xx) that go to the client before the final one.
+    pub interim: Interim,
+}
+
+impl Stream {
+    /// The answer that a local reply makes; flags and detail are noted.
+    pub fn reply(&mut self, reply: LocalReply) -> Response {
+        self.info.flags.insert(reply.flags);
+        self.close |= reply.close;
+        let (headers, body) = reply.render(Some(&self.headers));
+        self.info.detail = Some(reply.detail);
+        Response { headers, body: Body::full(body) }
+    }
+}
+
+/// Interim answers that a connection takes from a stream while it waits for the final one.
+#[derive(Clone, Default)]
+pub struct Interim(Rc<RefCell<Vec<HeaderList>>>);
+
+impl Interim {
+    /// Leaves an interim answer for the connection.
+    pub fn push(&self, headers: HeaderList) {
+        self.0.borrow_mut().push(headers);
+    }
+
+    /// Takes what was left.
+    pub fn take(&self) -> Vec<HeaderList> {
+        std::mem::take(&mut self.0.borrow_mut())
+    }
+
+    /// Whether something was left.
+    pub fn is_empty(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+}

@@ -1,0 +1,277 @@
+//! The accept loop of one worker on one socket, and the way of a connection to its filter chain.
+
+use std::{
+    cell::RefCell,
+    future::{Future, poll_fn},
+    io,
+    net::SocketAddr,
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
+
+use super::{FilterChain, Listener, filter_chain::Traits};
+use crate::{
+    http::connection::{self, Connection},
+    stats::ListenerWorkerStats,
+    stream_info::{ConnectionInfo, TlsInfo},
+    tls,
+    transport::Transport,
+    worker::{
+        Worker,
+        signal::{Listening, Signal},
+        timer::Deadline,
+    },
+};
+
+/// A worker that accepts on one socket.
+pub struct Accepting {
+    socket: Rc<TcpListener>,
+    /// The listener that new connections get, and their generation.
+    current: RefCell<(Arc<Listener>, Rc<Signal>)>,
+    task: RefCell<Option<tokio::task::JoinHandle<()>>>,
+}
+
+impl Accepting {
+    /// Begins to accept.
+    pub fn start(worker: &Rc<Worker>, listener: Arc<Listener>, socket: std::net::TcpListener) -> io::Result<Rc<Accepting>> {
+        socket.set_nonblocking(true)?;
+        let accepting = Rc::new(Accepting {
+            socket: Rc::new(TcpListener::from_std(socket)?),
+            current: RefCell::new((listener, Signal::new())),
+            task: RefCell::default(),
+        });
+        let (worker, loop_of) = (worker.clone(), Rc::downgrade(&accepting));
+        let socket = accepting.socket.clone();
+        let task = tokio::task::spawn_local(async move {
+            loop {
+                let accepted = socket.accept().await;
+                let Some(accepting) = loop_of.upgrade() else { return };
+                match accepted {
+                    Ok((stream, remote)) => accepting.take(&worker, stream, remote),
+                    // Out of descriptors or memory: what is there must end first.
+                    Err(e) if !is_of_one_connection(&e) => tokio::time::sleep(Duration::from_millis(50)).await,
+                    Err(_) => {}
+                }
+            }
+        });
+        *accepting.task.borrow_mut() = Some(task);
+        Ok(accepting)
+    }
+
+    /// New connections get another listener; those of the old one drain. Gives their signal.
+    pub fn replace(&self, listener: Arc<Listener>) -> Rc<Signal> {
+        let (_, old) = self.current.replace((listener, Signal::new()));
+        old.drain();
+        old
+    }
+
+    /// Accepts no more. Who waits in the queue is still taken: closing the socket would reset them.
+    pub fn close(&self, worker: &Rc<Worker>) -> Rc<Signal> {
+        if let Some(task) = self.task.borrow_mut().take() {
+            task.abort();
+        }
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        while let std::task::Poll::Ready(accepted) = self.socket.poll_accept(&mut cx) {
+            match accepted {
+                Ok((stream, remote)) => self.take(worker, stream, remote),
+                Err(e) if is_of_one_connection(&e) => {}
+                Err(_) => break,
+            }
+        }
+        let signal = self.signal();
+        signal.drain();
+        signal
+    }
+
+    /// The signal of the newest connections.
+    pub fn signal(&self) -> Rc<Signal> {
+        self.current.borrow().1.clone()
+    }
+
+    fn take(&self, worker: &Rc<Worker>, stream: TcpStream, remote: SocketAddr) {
+        let (listener, signal) = self.current.borrow().clone();
+        let listening = signal.listen();
+        let counted = Counted::new(listener.clone(), worker.index);
+        // Answers are written whole: waiting for more to send only delays them.
+        let _ = stream.set_nodelay(true);
+        let task_worker = worker.clone();
+        worker.spawn(async move {
+            serve(task_worker, &listener, stream, remote, listening).await;
+            drop(counted);
+        });
+    }
+}
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.borrow_mut().take() {
+            task.abort();
+        }
+    }
+}
+
+/// How a connection begins: in clear text, or with a ClientHello that was read.
+enum Greeting {
+    Raw(TcpStream),
+    Tls(Box<StartHandshake<TcpStream>>),
+}
+
+async fn serve(worker: Rc<Worker>, listener: &Arc<Listener>, stream: TcpStream, remote: SocketAddr, mut listening: Listening) {
+    let Ok(local) = stream.local_addr() else { return };
+    let greeting = if listener.inspect_tls {
+        listener.stats.downstream_pre_cx_active().inc();
+        let greeting = limited(&mut listening, listener.listener_filters_timeout, inspect(stream)).await;
+        listener.stats.downstream_pre_cx_active().dec();
+        match greeting {
+            Limited::Done(Ok(greeting)) => greeting,
+            Limited::Done(Err(_)) => return listener.stats.downstream_listener_filter_remote_close().inc(),
+            Limited::TooLong => return listener.stats.downstream_pre_cx_timeout().inc(),
+            Limited::Ended => return,
+        }
+    } else {
+        Greeting::Raw(stream)
+    };
+    let hello = match &greeting {
+        Greeting::Tls(start) => Some(Hello::of(&start.client_hello())),
+        Greeting::Raw(_) => None,
+    };
+    let traits = Traits {
+        local,
+        remote,
+        server_name: hello.as_ref().map(|h| h.server_name.as_str()).unwrap_or_default(),
+        tls: hello.is_some(),
+        alpn: hello.as_ref().map(|h| h.alpn.as_slice()).unwrap_or_default(),
+    };
+    let Some(chain) = listener.chains.find(&traits).cloned() else {
+        return listener.stats.no_filter_chain_match().inc();
+    };
+    let secured = limited(&mut listening, chain.handshake_timeout, secure(&chain, greeting)).await;
+    let (transport, tls) = match secured {
+        Limited::Done(Ok(secured)) => secured,
+        Limited::TooLong => return listener.stats.downstream_cx_transport_socket_connect_timeout().inc(),
+        Limited::Done(Err(_)) | Limited::Ended => return,
+    };
+    let connection = Connection {
+        manager: chain.manager.clone(),
+        info: Rc::new(ConnectionInfo { remote, local, tls, id: worker.connection_id() }),
+        worker,
+        listening,
+        buffer_limit: listener.buffer_limit,
+    };
+    connection::serve(transport, connection).await;
+}
+
+/// What a ClientHello says that filter chains match.
+struct Hello {
+    server_name: String,
+    alpn: Vec<String>,
+}
+
+impl Hello {
+    fn of(hello: &rustls::server::ClientHello<'_>) -> Hello {
+        let alpn = hello.alpn().into_iter().flatten().map(|p| String::from_utf8_lossy(p).into_owned()).collect();
+        Hello { server_name: hello.server_name().unwrap_or_default().to_ascii_lowercase(), alpn }
+    }
+}
+
+/// Tells TLS from clear text by the first byte, and reads the ClientHello (`tls_inspector`).
+async fn inspect(stream: TcpStream) -> io::Result<Greeting> {
+    const HANDSHAKE: u8 = 0x16;
+    let mut first = [0];
+    match stream.peek(&mut first).await? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ if first[0] == HANDSHAKE => Ok(Greeting::Tls(Box::new(hello(stream).await?))),
+        _ => Ok(Greeting::Raw(stream)),
+    }
+}
+
+async fn hello(stream: TcpStream) -> io::Result<StartHandshake<TcpStream>> {
+    LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await
+}
+
+/// Does what the chain's transport socket asks for.
+async fn secure(chain: &FilterChain, greeting: Greeting) -> io::Result<(Transport, Option<TlsInfo>)> {
+    let Some(context) = &chain.tls else {
+        return match greeting {
+            Greeting::Raw(stream) => Ok((Transport::raw(stream), None)),
+            // Its first bytes are read already, and nothing here could make sense of them.
+            Greeting::Tls(_) => Err(io::ErrorKind::InvalidData.into()),
+        };
+    };
+    let start = match greeting {
+        Greeting::Tls(start) => *start,
+        Greeting::Raw(stream) => hello(stream).await?,
+    };
+    let stream = context.accept(start).await?;
+    let info = tls::info(stream.get_ref().1);
+    Ok((Transport::tls(stream), Some(info)))
+}
+
+/// How a step with a time limit ended.
+enum Limited<T> {
+    Done(T),
+    TooLong,
+    Ended,
+}
+
+/// Runs a step of a connection's beginning; zero is no limit.
+async fn limited<T>(listening: &mut Listening, limit: Duration, step: impl Future<Output = T>) -> Limited<T> {
+    let mut step = pin!(step);
+    let mut deadline = Deadline::default();
+    deadline.set(Some(limit));
+    poll_fn(|cx| {
+        listening.register(cx);
+        if let Poll::Ready(done) = step.as_mut().poll(cx) {
+            return Poll::Ready(Limited::Done(done));
+        }
+        if listening.signal().ended() {
+            return Poll::Ready(Limited::Ended);
+        }
+        deadline.poll(cx).map(|()| Limited::TooLong)
+    })
+    .await
+}
+
+/// Counts a connection of a listener, from accept to end.
+struct Counted {
+    listener: Arc<Listener>,
+    worker: Option<ListenerWorkerStats>,
+    since: Instant,
+}
+
+impl Counted {
+    fn new(listener: Arc<Listener>, worker: usize) -> Counted {
+        listener.stats.downstream_cx_total().inc();
+        listener.stats.downstream_cx_active().inc();
+        let worker = listener.worker_stats.get(worker).cloned();
+        if let Some(stats) = &worker {
+            stats.downstream_cx_total().inc();
+            stats.downstream_cx_active().inc();
+        }
+        Counted { listener, worker, since: Instant::now() }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let stats = &self.listener.stats;
+        stats.downstream_cx_active().dec();
+        stats.downstream_cx_destroy().inc();
+        stats.downstream_cx_length_ms().record(self.since.elapsed().as_millis() as u64);
+        if let Some(stats) = &self.worker {
+            stats.downstream_cx_active().dec();
+        }
+    }
+}
+
+/// Whether an accept failed for a reason of that one connection, so that the next may succeed at once.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}

@@ -1,0 +1,71 @@
+//! Listeners: what was compiled of one, its filter chains, and the accept loop of a worker.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use crate::{
+    access_log::AccessLog,
+    http::manager::Manager,
+    stats::{ListenerStats, ListenerWorkerStats},
+    tls::ServerContext,
+};
+
+pub mod accept;
+pub mod filter_chain;
+pub mod socket;
+
+use filter_chain::ChainMatcher;
+
+/// A compiled listener. Immutable; an update makes a new one.
+pub struct Listener {
+    /// The configured name, or the address where there is none.
+    pub name: Arc<str>,
+    /// The address that was asked for; its port may be 0.
+    pub address: SocketAddr,
+    /// How its sockets are made.
+    pub socket: SocketOptions,
+    /// Bytes buffered per connection and direction before reading stops (`per_connection_buffer_limit_bytes`, 1 MiB).
+    pub buffer_limit: usize,
+    /// Whether the ClientHello is read before a filter chain is chosen (`tls_inspector`).
+    pub inspect_tls: bool,
+    /// How long the listener filters may take (`listener_filters_timeout`, 15 s; zero is no limit).
+    pub listener_filters_timeout: Duration,
+    /// Whether a connection goes on without them when they take longer.
+    pub continue_on_listener_filters_timeout: bool,
+    /// Which filter chain a connection gets.
+    pub chains: ChainMatcher,
+    /// Lines for connections that no filter chain takes.
+    pub access_log: Vec<AccessLog>,
+    /// Counters under `listener.<address>.`.
+    pub stats: ListenerStats,
+    /// The same of each worker, under `listener.<address>.worker_<n>.`.
+    pub worker_stats: Vec<ListenerWorkerStats>,
+    /// The hash of the configuration that this was made of.
+    pub hash: u64,
+}
+
+/// How the sockets of a listener are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SocketOptions {
+    /// One socket a worker, balanced by the kernel (`enable_reuse_port`, on).
+    pub reuse_port: bool,
+    /// Whether another process may listen on the same port at the same time. Envoy always allows it; here it is an option.
+    pub share_port: bool,
+    /// Length of the accept queue (`tcp_backlog_size`).
+    pub backlog: u32,
+    /// Whether an address that the machine does not have yet may be bound (`freebind`).
+    pub freebind: bool,
+    /// Whether an IPv6 wildcard also takes IPv4 (`ipv4_compat`).
+    pub ipv4_compat: bool,
+}
+
+/// What a connection gets that was accepted: how it is secured and who reads it.
+pub struct FilterChain {
+    /// The configured name, may be empty.
+    pub name: String,
+    /// The TLS context; `None` is clear text.
+    pub tls: Option<Arc<ServerContext>>,
+    /// How long the TLS handshake may take (`transport_socket_connect_timeout`); zero is no limit.
+    pub handshake_timeout: Duration,
+    /// The HTTP connection manager at the end of the chain.
+    pub manager: Arc<Manager>,
+}

@@ -1,0 +1,109 @@
+//! Makes one connection to an upstream host: TCP, then the cluster's transport socket.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use crate::{
+    cluster::{Cluster, Host, Permit},
+    error::Failure,
+    transport::Transport,
+};
+
+/// What is known of a connection, and the resources that it holds until it is dropped.
+pub struct Connected {
+    cluster: Arc<Cluster>,
+    host: Arc<Host>,
+    /// Our own address.
+    pub local: SocketAddr,
+    opened: Instant,
+    _permit: Permit,
+    _active: crate::cluster::ActiveConnection,
+}
+
+impl Connected {
+    /// How long it has been open.
+    pub fn age(&self) -> Duration {
+        self.opened.elapsed()
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        let stats = &self.cluster.stats;
+        stats.upstream_cx_active().dec();
+        stats.upstream_cx_destroy().inc();
+        stats.upstream_cx_length_ms().record(self.opened.elapsed().as_millis() as u64);
+    }
+}
+
+/// Connects within the cluster's `connect_timeout`.
+pub async fn connect(cluster: &Arc<Cluster>, host: &Arc<Host>, permit: Permit) -> Result<(Transport, Connected), Failure> {
+    let stats = &cluster.stats;
+    let opened = Instant::now();
+    stats.upstream_cx_total().inc();
+    stats.upstream_cx_active().inc();
+    let address = host.address();
+    // Made before the attempt, so that its drop takes the counts back however the attempt ends.
+    let mut meta =
+        Connected { cluster: cluster.clone(), host: host.clone(), local: address, opened, _permit: permit, _active: host.connection() };
+    let made = tokio::time::timeout(cluster.settings.connect_timeout, open(cluster, host, address)).await;
+    let failure = match made {
+        Ok(Ok(transport)) => {
+            stats.upstream_cx_connect_ms().record(opened.elapsed().as_millis() as u64);
+            meta.local = transport.tcp().local_addr().unwrap_or(address);
+            return Ok((transport, meta));
+        }
+        Ok(Err(failure)) => failure,
+        Err(_) => {
+            stats.upstream_cx_connect_timeout().inc();
+            Failure::ConnectTimeout
+        }
+    };
+    stats.upstream_cx_connect_fail().inc();
+    meta.host.connect_failed();
+    Err(failure)
+}
+
+async fn open(cluster: &Cluster, host: &Host, address: SocketAddr) -> Result<Transport, Failure> {
+    let stream = TcpStream::connect(address).await.map_err(|e| Failure::Connect(reason(&e)))?;
+    // Small writes go out at once, as from Envoy; both calls can only fail on a socket that is already gone.
+    let _ = stream.set_nodelay(true);
+    if let Some(keepalive) = &cluster.settings.tcp_keepalive {
+        let mut wanted = socket2::TcpKeepalive::new();
+        wanted = keepalive.time.map_or(wanted.clone(), |t| wanted.clone().with_time(t));
+        wanted = keepalive.interval.map_or(wanted.clone(), |t| wanted.clone().with_interval(t));
+        wanted = keepalive.probes.map_or(wanted.clone(), |n| wanted.clone().with_retries(n));
+        let _ = SockRef::from(&stream).set_tcp_keepalive(&wanted);
+    }
+    let _ = host;
+    Ok(Transport::raw(stream))
+}
+
+/// A connection's failure in Envoy's words.
+fn reason(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(code) => format!("delayed connect error: {}", os_error_name(code)),
+        None => error.to_string(),
+    }
+}
+
+fn os_error_name(code: i32) -> String {
+    match code {
+        libc::ECONNREFUSED => "Connection refused".into(),
+        libc::ENETUNREACH => "Network is unreachable".into(),
+        libc::EHOSTUNREACH => "No route to host".into(),
+        libc::ETIMEDOUT => "Connection timed out".into(),
+        libc::ECONNRESET => "Connection reset by peer".into(),
+        _ => {
+            let text = io::Error::from_raw_os_error(code).to_string();
+            text.split(" (os error").next().unwrap_or_default().to_owned()
+        }
+    }
+}

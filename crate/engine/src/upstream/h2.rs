@@ -1,0 +1,234 @@
+//! One request and its answer on an HTTP/2 connection to an upstream host.
+
+use std::{
+    cell::Cell,
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use h2::{RecvStream, SendStream, client};
+
+use super::{Head, connect::Connected, pool::HostPool, request::Cursor};
+use crate::{
+    error::Failure,
+    http::{
+        body::{BodyError, Frame},
+        convert,
+        header::HeaderList,
+    },
+};
+
+/// A connection that carries many requests at a time.
+pub struct Connection {
+    sender: client::SendRequest<Bytes>,
+    /// Requests under way.
+    pub active: Cell<u32>,
+    /// Requests carried in all.
+    pub requests: Cell<u32>,
+    /// The connection task has ended, or the peer said that it will.
+    pub closed: Rc<Cell<bool>>,
+    /// What is known of the connection.
+    pub meta: Rc<Connected>,
+}
+
+impl Connection {
+    /// A connection whose preface was sent; `closed` is set by the task that drives it.
+    pub fn new(sender: client::SendRequest<Bytes>, closed: Rc<Cell<bool>>, meta: Rc<Connected>) -> Connection {
+        Connection { sender, active: Cell::new(0), requests: Cell::new(0), closed, meta }
+    }
+
+    /// Whether another request fits on it.
+    pub fn has_room(&self) -> bool {
+        !self.closed.get() && (self.active.get() as usize) < self.sender.current_max_send_streams()
+    }
+}
+
+/// Counts one request on a connection.
+struct Active(Rc<Connection>);
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.active.set(self.0.active.get() - 1);
+    }
+}
+
+/// One request and its answer.
+pub struct Exchange {
+    active: Active,
+    _pool: Rc<HostPool>,
+    send: SendStream<Bytes>,
+    response: client::ResponseFuture,
+    body: Option<RecvStream>,
+    data_over: bool,
+    request: Cursor,
+    waiting: Option<Bytes>,
+    sent: bool,
+    answered: bool,
+}
+
+impl Exchange {
+    /// Sends the head of a request. The connection must have room.
+    pub fn new(connection: Rc<Connection>, pool: Rc<HostPool>, headers: &HeaderList, request: Cursor) -> Result<Exchange, Failure> {
+        let head = convert::request_to_http(headers).ok_or(Failure::Protocol("http2.invalid_request_headers"))?;
+        let end = request.is_empty();
+        connection.active.set(connection.active.get() + 1);
+        connection.requests.set(connection.requests.get() + 1);
+        let active = Active(connection.clone());
+        let (response, send) = connection.sender.clone().send_request(head, end).map_err(|e| failure(&e))?;
+        Ok(Exchange {
+            active,
+            _pool: pool,
+            send,
+            response,
+            body: None,
+            data_over: false,
+            request,
+            waiting: None,
+            sent: end,
+            answered: false,
+        })
+    }
+
+    /// Our address on the connection.
+    pub fn local(&self) -> std::net::SocketAddr {
+        self.active.0.meta.local
+    }
+
+    /// Whether any part of the answer has come.
+    pub fn answered(&self) -> bool {
+        self.answered
+    }
+
+    /// Whether the connection had carried a request before.
+    pub fn reused(&self) -> bool {
+        self.active.0.requests.get() > 1
+    }
+
+    /// Whether the whole request went out.
+    pub fn sent(&self) -> bool {
+        self.sent
+    }
+
+    /// Sends what can be sent now.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
+        while !self.sent {
+            if let Some(data) = &mut self.waiting {
+                self.send.reserve_capacity(data.len());
+                let room = if self.send.capacity() > 0 {
+                    self.send.capacity()
+                } else {
+                    match self.send.poll_capacity(cx) {
+                        Poll::Pending => return Ok(()),
+                        Poll::Ready(Some(Ok(room))) => room,
+                        // Reset by the peer: the answer tells why.
+                        Poll::Ready(_) => {
+                            self.sent = true;
+                            return Ok(());
+                        }
+                    }
+                };
+                let piece = data.split_to(room.min(data.len()));
+                if data.is_empty() {
+                    self.waiting = None;
+                }
+                if !piece.is_empty() && self.send.send_data(piece, false).is_err() {
+                    self.sent = true;
+                }
+                continue;
+            }
+            match self.request.poll_frame(cx) {
+                Poll::Pending => {
+                    // A reset must wake us although there is nothing to send.
+                    let _ = self.send.poll_reset(cx);
+                    return Ok(());
+                }
+                Poll::Ready(Some(Ok(Frame::Data(data)))) => self.waiting = Some(data),
+                Poll::Ready(Some(Ok(Frame::Trailers(trailers)))) => {
+                    self.sent = true;
+                    let _ = self.send.send_trailers(convert::to_map(&trailers));
+                }
+                Poll::Ready(None) => {
+                    self.sent = true;
+                    let _ = self.send.send_data(Bytes::new(), true);
+                }
+                Poll::Ready(Some(Err(_))) => {
+                    self.send.send_reset(h2::Reason::CANCEL);
+                    return Err(Failure::RemoteReset);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The head of the answer.
+    pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Failure>> {
+        self.poll_send(cx)?;
+        if let Poll::Ready(Some(Ok(interim))) = self.response.poll_informational(cx) {
+            self.answered = true;
+            let headers = convert::response_from_http(interim.status(), interim.headers());
+            return Poll::Ready(Ok(Head { headers, informational: true }));
+        }
+        let response = std::task::ready!(Pin::new(&mut self.response).poll(cx)).map_err(|e| failure(&e))?;
+        self.answered = true;
+        let (head, body) = response.into_parts();
+        self.body = Some(body);
+        Poll::Ready(Ok(Head { headers: convert::response_from_http(head.status, &head.headers), informational: false }))
+    }
+
+    /// The next frame of the answer's body.
+    pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
+        if let Err(failure) = self.poll_send(cx) {
+            return Poll::Ready(Some(Err(BodyError::Upstream(failure))));
+        }
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        while !self.data_over {
+            match std::task::ready!(body.poll_data(cx)) {
+                Some(Ok(data)) => {
+                    let _ = body.flow_control().release_capacity(data.len());
+                    if !data.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::Data(data))));
+                    }
+                }
+                Some(Err(e)) => return Poll::Ready(Some(Err(BodyError::Upstream(failure(&e))))),
+                None => self.data_over = true,
+            }
+        }
+        match std::task::ready!(body.poll_trailers(cx)) {
+            Ok(Some(trailers)) => {
+                self.body = None;
+                Poll::Ready(Some(Ok(Frame::Trailers(convert::from_map(&trailers)))))
+            }
+            Ok(None) => Poll::Ready(None),
+            Err(e) => Poll::Ready(Some(Err(BodyError::Upstream(failure(&e))))),
+        }
+    }
+
+    /// Whether the body is known to be over.
+    pub fn end_if_over(&mut self) -> bool {
+        self.body.as_ref().is_none_or(RecvStream::is_end_stream)
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        // An exchange that is let go before its end is cancelled; after it this does nothing.
+        if !self.sent || self.body.as_ref().is_none_or(|b| !b.is_end_stream()) {
+            self.send.send_reset(h2::Reason::CANCEL);
+        }
+    }
+}
+
+/// What an error of the HTTP/2 library says about an attempt.
+pub fn failure(error: &h2::Error) -> Failure {
+    if error.is_io() || error.is_go_away() {
+        return Failure::ConnectionTermination;
+    }
+    match error.reason() {
+        Some(h2::Reason::REFUSED_STREAM) => Failure::RefusedStream,
+        Some(_) if error.is_remote() => Failure::RemoteReset,
+        _ => Failure::Protocol("http2.protocol_error"),
+    }
+}

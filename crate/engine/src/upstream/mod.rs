@@ -1,0 +1,138 @@
+//! Upstream connections: pools of one worker, the HTTP/1 and HTTP/2 client, and the request that attempts replay.
+
+pub mod connect;
+pub mod h1;
+pub mod h2;
+pub mod pool;
+pub mod request;
+
+use std::{
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use crate::{
+    cluster::{Host, Priority, UpstreamProtocol},
+    error::Failure,
+    http::{
+        body::{BodyError, Frame},
+        header::HeaderList,
+    },
+    stream_info::Protocol,
+};
+use pool::HostPool;
+use request::Cursor;
+
+/// A head of an answer.
+#[derive(Debug)]
+pub struct Head {
+    /// `:status` and the headers.
+    pub headers: HeaderList,
+    /// 1xx: another head follows.
+    pub informational: bool,
+}
+
+/// One request and its answer on a connection of either protocol.
+pub enum Exchange {
+    /// On HTTP/1.
+    H1(Box<h1::Exchange>),
+    /// On HTTP/2.
+    H2(Box<h2::Exchange>),
+}
+
+/// Begins a request on a connection of the pool, making one where none is free.
+pub async fn begin(pool: &Rc<HostPool>, priority: Priority, headers: &HeaderList, request: Cursor) -> Result<Exchange, Failure> {
+    match pool.cluster().settings.protocol {
+        UpstreamProtocol::Http1(_) => {
+            let connection = pool.h1(priority).await?;
+            Ok(Exchange::H1(Box::new(h1::Exchange::new(connection, pool.clone(), headers, request))))
+        }
+        UpstreamProtocol::Http2(_) => {
+            let connection = pool.h2(priority).await?;
+            Ok(Exchange::H2(Box::new(h2::Exchange::new(connection, pool.clone(), headers, request)?)))
+        }
+    }
+}
+
+impl Exchange {
+    /// The protocol.
+    pub fn protocol(&self) -> Protocol {
+        match self {
+            Exchange::H1(_) => Protocol::Http11,
+            Exchange::H2(_) => Protocol::Http2,
+        }
+    }
+
+    /// Our address on the connection.
+    pub fn local(&self) -> Option<std::net::SocketAddr> {
+        match self {
+            Exchange::H1(e) => e.local(),
+            Exchange::H2(e) => Some(e.local()),
+        }
+    }
+
+    /// Whether any part of the answer has come.
+    pub fn answered(&self) -> bool {
+        match self {
+            Exchange::H1(e) => e.answered(),
+            Exchange::H2(e) => e.answered(),
+        }
+    }
+
+    /// Whether the connection had carried a request before.
+    pub fn reused(&self) -> bool {
+        match self {
+            Exchange::H1(e) => e.reused(),
+            Exchange::H2(e) => e.reused(),
+        }
+    }
+
+    /// Whether the whole request went out.
+    pub fn sent(&self) -> bool {
+        match self {
+            Exchange::H1(e) => e.sent(),
+            Exchange::H2(e) => e.sent(),
+        }
+    }
+
+    /// Sends what can be sent now.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
+        match self {
+            Exchange::H1(e) => e.poll_send(cx),
+            Exchange::H2(e) => e.poll_send(cx),
+        }
+    }
+
+    /// The next head of the answer: informational ones, then the final one.
+    pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Failure>> {
+        match self {
+            Exchange::H1(e) => e.poll_head(cx),
+            Exchange::H2(e) => e.poll_head(cx),
+        }
+    }
+
+    /// The next frame of the answer's body.
+    pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
+        match self {
+            Exchange::H1(e) => e.poll_body(cx),
+            Exchange::H2(e) => e.poll_body(cx),
+        }
+    }
+
+    /// Whether the body of the answer is known to be over; the connection is then given back at once.
+    pub fn end_if_over(&mut self) -> bool {
+        match self {
+            Exchange::H1(e) => e.end_if_over(),
+            Exchange::H2(e) => e.end_if_over(),
+        }
+    }
+}
+
+/// The pools of one worker.
+pub type HostKey = (usize, u64);
+
+/// The key of a host's pool: a changed cluster gets new pools although its hosts stay.
+pub fn host_key(cluster: &Arc<crate::cluster::Cluster>, host: &Host) -> HostKey {
+    (Arc::as_ptr(cluster) as usize, host.id)
+}

@@ -1,0 +1,318 @@
+//! The connections of one worker to one host, and the pools of all hosts.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{HashMap, VecDeque},
+    rc::Rc,
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
+
+use tokio::sync::oneshot;
+
+use super::{HostKey, connect, h1, h2, host_key};
+use crate::{
+    cluster::{Cluster, Host, Permit, Priority, UpstreamProtocol},
+    error::Failure,
+    http::{io::Io, settings::Http1},
+    snapshot::Snapshot,
+};
+
+/// The pools of one worker.
+#[derive(Default)]
+pub struct Pools(RefCell<HashMap<HostKey, Rc<HostPool>>>);
+
+impl Pools {
+    /// The pool of a host; made at its first use.
+    pub fn of(&self, cluster: &Arc<Cluster>, host: &Arc<Host>) -> Rc<HostPool> {
+        let make = || Rc::new(HostPool::new(cluster, host));
+        self.0.borrow_mut().entry(host_key(cluster, host)).or_insert_with(make).clone()
+    }
+
+    /// Closes the pools of clusters that the snapshot does not have and of hosts that have left. Requests under way keep
+    /// their connections.
+    pub fn prune(&self, snapshot: &Snapshot) {
+        self.0.borrow_mut().retain(|_, pool| {
+            let current = snapshot.cluster(&pool.cluster.name).is_some_and(|c| Arc::ptr_eq(c, &pool.cluster));
+            let stays = current && pool.cluster.hosts().contains(&pool.host);
+            if !stays {
+                pool.close();
+            }
+            stays
+        });
+    }
+
+    /// Drops idle connections that the peer has closed or that were idle for too long.
+    pub fn sweep(&self) {
+        for pool in self.0.borrow().values() {
+            pool.sweep();
+        }
+    }
+}
+
+/// The connections of one worker to one host.
+pub struct HostPool {
+    cluster: Arc<Cluster>,
+    host: Arc<Host>,
+    idle: RefCell<Vec<Box<h1::Connection>>>,
+    /// HTTP/1 connections, idle and at work.
+    live: Cell<usize>,
+    /// Requests that wait for a connection, because no more may be made.
+    waiting: RefCell<VecDeque<oneshot::Sender<Box<h1::Connection>>>>,
+    h2: RefCell<Vec<Rc<h2::Connection>>>,
+    /// Requests that wait for the HTTP/2 connection that is being made.
+    connecting: RefCell<Option<Vec<oneshot::Sender<()>>>>,
+    closed: Cell<bool>,
+}
+
+impl HostPool {
+    fn new(cluster: &Arc<Cluster>, host: &Arc<Host>) -> HostPool {
+        HostPool {
+            cluster: cluster.clone(),
+            host: host.clone(),
+            idle: RefCell::default(),
+            live: Cell::new(0),
+            waiting: RefCell::default(),
+            h2: RefCell::default(),
+            connecting: RefCell::new(None),
+            closed: Cell::new(false),
+        }
+    }
+
+    /// The cluster of the host.
+    pub fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
+    }
+
+    /// The host.
+    pub fn host(&self) -> &Arc<Host> {
+        &self.host
+    }
+
+    /// HTTP/1 options of the cluster.
+    pub fn http1(&self) -> &Http1 {
+        static DEFAULT: OnceLock<Http1> = OnceLock::new();
+        match &self.cluster.settings.protocol {
+            UpstreamProtocol::Http1(options) => options,
+            UpstreamProtocol::Http2(_) => DEFAULT.get_or_init(Http1::default),
+        }
+    }
+
+    /// An HTTP/1 connection that carries no request.
+    pub async fn h1(self: &Rc<Self>, priority: Priority) -> Result<Box<h1::Connection>, Failure> {
+        loop {
+            while let Some(mut connection) = self.pop_idle() {
+                if connection.is_usable() && self.is_young(&connection) {
+                    return Ok(connection);
+                }
+                self.discard(connection);
+            }
+            let pending = self.pending(priority)?;
+            let Some(permit) = self.connection_permit(priority, self.live.get() == 0) else {
+                let (give, take) = oneshot::channel();
+                self.waiting.borrow_mut().push_back(give);
+                match take.await {
+                    Ok(connection) => return Ok(connection),
+                    Err(_) => continue,
+                }
+            };
+            self.live.set(self.live.get() + 1);
+            let counted = Counted(self.clone(), true);
+            self.cluster.stats.upstream_cx_http1_total().inc();
+            let (transport, meta) = connect::connect(&self.cluster, &self.host, permit).await?;
+            drop(pending);
+            counted.keep();
+            return Ok(Box::new(h1::Connection::new(Io::new(transport), meta)));
+        }
+    }
+
+    /// An HTTP/2 connection with room for a request.
+    pub async fn h2(self: &Rc<Self>, priority: Priority) -> Result<Rc<h2::Connection>, Failure> {
+        loop {
+            self.h2.borrow_mut().retain(|c| !c.closed.get());
+            let max = self.cluster.settings.max_requests_per_connection;
+            let free = self.h2.borrow().iter().find(|c| c.has_room() && (max == 0 || c.requests.get() < max)).cloned();
+            if let Some(connection) = free {
+                return Ok(connection);
+            }
+            let pending = self.pending(priority)?;
+            let wait = self.connecting.borrow_mut().as_mut().map(|waiting| {
+                let (give, take) = oneshot::channel();
+                waiting.push(give);
+                take
+            });
+            if let Some(wait) = wait {
+                // However the connection fared, look again.
+                let _ = wait.await;
+                continue;
+            }
+            *self.connecting.borrow_mut() = Some(Vec::new());
+            let done = Connecting(self.clone());
+            let Some(permit) = self.connection_permit(priority, self.h2.borrow().is_empty()) else { return Err(Failure::Overflow) };
+            self.cluster.stats.upstream_cx_http2_total().inc();
+            let (transport, meta) = connect::connect(&self.cluster, &self.host, permit).await?;
+            let connection = Rc::new(self.handshake(transport, meta).await?);
+            self.h2.borrow_mut().push(connection.clone());
+            drop((pending, done));
+            return Ok(connection);
+        }
+    }
+
+    async fn handshake(&self, transport: crate::transport::Transport, meta: connect::Connected) -> Result<h2::Connection, Failure> {
+        let UpstreamProtocol::Http2(options) = &self.cluster.settings.protocol else {
+            return Err(Failure::Protocol("http2.not_configured"));
+        };
+        let mut builder = ::h2::client::Builder::new();
+        builder
+            .initial_window_size(options.initial_stream_window_size)
+            .initial_connection_window_size(options.initial_connection_window_size)
+            .max_header_list_size(self.cluster.settings.max_response_headers_bytes as u32)
+            .enable_push(false);
+        let (sender, mut driver) = builder.handshake(transport).await.map_err(|e| h2::failure(&e))?;
+        let closed = Rc::new(Cell::new(false));
+        let meta = Rc::new(meta);
+        let held = (closed.clone(), meta.clone());
+        let keepalive = options.keepalive_interval.map(|every| (every, options.keepalive_timeout.unwrap_or(every)));
+        let pings = driver.ping_pong();
+        tokio::task::spawn_local(async move {
+            let (closed, _meta) = held;
+            match (keepalive, pings) {
+                (Some((every, timeout)), Some(pings)) => {
+                    tokio::select! { _ = driver => {}, () = keep_alive(pings, every, timeout) => {} }
+                }
+                _ => {
+                    let _ = driver.await;
+                }
+            }
+            closed.set(true);
+        });
+        Ok(h2::Connection::new(sender, closed, meta))
+    }
+
+    /// Takes back a connection whose request is over.
+    pub fn release(&self, mut connection: Box<h1::Connection>) {
+        let max = self.cluster.settings.max_requests_per_connection;
+        if max != 0 && connection.requests >= max {
+            self.cluster.stats.upstream_cx_max_requests().inc();
+            return self.discard(connection);
+        }
+        if self.closed.get() || !self.is_young(&connection) {
+            return self.discard(connection);
+        }
+        connection.idle_since = Instant::now();
+        while let Some(waiting) = self.waiting.borrow_mut().pop_front() {
+            match waiting.send(connection) {
+                Ok(()) => return,
+                Err(back) => connection = back,
+            }
+        }
+        self.idle.borrow_mut().push(connection);
+    }
+
+    /// A connection at work was lost.
+    pub fn lost(&self) {
+        self.live.set(self.live.get().saturating_sub(1));
+        // Whoever waits may now make its own.
+        self.waiting.borrow_mut().pop_front();
+    }
+
+    fn discard(&self, connection: Box<h1::Connection>) {
+        drop(connection);
+        self.lost();
+    }
+
+    fn pop_idle(&self) -> Option<Box<h1::Connection>> {
+        self.idle.borrow_mut().pop()
+    }
+
+    fn is_young(&self, connection: &h1::Connection) -> bool {
+        self.cluster.settings.max_connection_duration.is_none_or(|max| connection.meta.age() < max)
+    }
+
+    fn pending(&self, priority: Priority) -> Result<Pending, Failure> {
+        let stats = &self.cluster.stats;
+        let Some(permit) = self.cluster.circuit.try_pending(priority) else {
+            stats.upstream_rq_pending_overflow().inc();
+            return Err(Failure::Overflow);
+        };
+        stats.upstream_rq_pending_total().inc();
+        stats.upstream_rq_pending_active().inc();
+        Ok(Pending(self.cluster.clone(), permit))
+    }
+
+    fn connection_permit(&self, priority: Priority, starving: bool) -> Option<Permit> {
+        let circuit = &self.cluster.circuit;
+        let permit = circuit.try_connection(priority);
+        if permit.is_none() {
+            self.cluster.stats.upstream_cx_overflow().inc();
+        }
+        permit.or_else(|| starving.then(|| circuit.force_connection(priority)))
+    }
+
+    fn sweep(&self) {
+        let Ok(mut idle) = self.idle.try_borrow_mut() else { return };
+        let timeout = self.cluster.settings.idle_timeout;
+        let before = idle.len();
+        idle.retain_mut(|c| {
+            let expired = timeout.is_some_and(|t| c.idle_since.elapsed() >= t);
+            if expired {
+                self.cluster.stats.upstream_cx_idle_timeout().inc();
+            }
+            !expired && c.is_usable()
+        });
+        self.live.set(self.live.get().saturating_sub(before - idle.len()));
+    }
+
+    fn close(&self) {
+        self.closed.set(true);
+        let idle = std::mem::take(&mut *self.idle.borrow_mut());
+        self.live.set(self.live.get().saturating_sub(idle.len()));
+        self.h2.borrow_mut().clear();
+    }
+}
+
+/// Ends when the peer does not answer a ping in time.
+async fn keep_alive(mut pings: ::h2::PingPong, every: std::time::Duration, timeout: std::time::Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        match tokio::time::timeout(timeout, pings.ping(::h2::Ping::opaque())).await {
+            Ok(Ok(_)) => {}
+            _ => return,
+        }
+    }
+}
+
+/// A request that waits for a connection.
+struct Pending(Arc<Cluster>, #[allow(dead_code, reason = "held, not read")] Permit);
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.stats.upstream_rq_pending_active().dec();
+    }
+}
+
+/// Counts a connection that is being made, until it is lost or kept.
+struct Counted(Rc<HostPool>, bool);
+
+impl Counted {
+    fn keep(mut self) {
+        self.1 = false;
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if self.1 {
+            self.0.lost();
+        }
+    }
+}
+
+/// The making of an HTTP/2 connection; whoever waits for it looks again when this is dropped.
+struct Connecting(Rc<HostPool>);
+
+impl Drop for Connecting {
+    fn drop(&mut self) {
+        self.0.connecting.borrow_mut().take();
+    }
+}

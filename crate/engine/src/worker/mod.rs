@@ -1,0 +1,308 @@
+//! A worker: one thread with a runtime, sockets, pools and balancer state of its own. It runs streams only.
+//!
+//! Other threads reach it through one mailbox, which it empties in batches.
+
+pub mod random;
+pub mod signal;
+pub mod timer;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    future::Future,
+    net::IpAddr,
+    panic::AssertUnwindSafe,
+    rc::Rc,
+    sync::{Arc, atomic::AtomicU64},
+    task::Poll,
+    thread,
+    time::{Duration, SystemTime},
+};
+
+use tokio::{
+    runtime::{Builder, LocalOptions},
+    sync::{mpsc, oneshot},
+};
+
+use crate::{
+    balance::Cursor,
+    cluster::Cluster,
+    http::headers::DateCache,
+    listener::{Listener, accept},
+    snapshot::Snapshot,
+    stats::Store,
+    upstream::pool::Pools,
+};
+use random::Random;
+use signal::Signal;
+
+/// What other threads tell a worker.
+pub enum Message {
+    /// Streams that begin from now on see this snapshot.
+    Publish(Arc<Snapshot>, Ack),
+    /// Accept on this socket for a listener. A listener of the same key that accepts already goes on with its socket, and its
+    /// connections drain.
+    Listen {
+        /// Which socket it is: the address that was asked for.
+        key: Arc<str>,
+        /// The listener.
+        listener: Arc<Listener>,
+        /// A handle of the socket; `None` where the worker has it.
+        socket: Option<std::net::TcpListener>,
+        /// When the worker accepts.
+        ack: Ack,
+    },
+    /// Accept no more on this socket; its connections drain, and end after so long.
+    Unlisten {
+        /// Which socket.
+        key: Arc<str>,
+        /// How long connections may go on.
+        grace: Duration,
+        /// When the queue of the socket is empty and it is closed.
+        ack: Ack,
+    },
+    /// Hosts of a cluster changed: pools of those that left close.
+    HostsChanged,
+    /// Take no new work; tell how many connections were reset when all others ended or the time was over.
+    Drain {
+        /// How long running requests may go on.
+        grace: Duration,
+        /// Number of connections that were reset.
+        done: oneshot::Sender<usize>,
+    },
+    /// End the thread now.
+    Stop,
+}
+
+/// Tells the sender that a message has taken effect, when dropped.
+pub type Ack = Option<oneshot::Sender<()>>;
+
+/// What a worker's thread shares with the tasks on it.
+pub struct Worker {
+    /// Its number.
+    pub index: usize,
+    /// Random numbers, not for secrets.
+    pub random: Random,
+    /// Connections to upstream hosts.
+    pub pools: Pools,
+    /// This machine's own address, for `x-forwarded-for` of local clients.
+    pub local_address: IpAddr,
+    snapshot: RefCell<Arc<Snapshot>>,
+    cursors: RefCell<HashMap<usize, Cursor>>,
+    date: RefCell<DateCache>,
+    panics: Arc<AtomicU64>,
+    sockets: RefCell<HashMap<Arc<str>, Rc<accept::Accepting>>>,
+    /// Generations of connections that drain.
+    old: RefCell<Vec<Rc<Signal>>>,
+    next_connection: Cell<u64>,
+}
+
+/// What a worker is made of.
+pub struct Setup {
+    /// Its number.
+    pub index: usize,
+    /// Seed of its random source.
+    pub seed: u64,
+    /// The proxy's stats.
+    pub stats: Store,
+    /// This machine's own address.
+    pub local_address: IpAddr,
+    /// The CPU that it is pinned to (`--cpuset-threads`).
+    pub cpu: Option<usize>,
+    /// Counts panics that ended one connection or stream.
+    pub panics: Arc<AtomicU64>,
+}
+
+/// The handle of a worker on other threads.
+pub struct Handle {
+    /// Its mailbox.
+    pub mailbox: mpsc::UnboundedSender<Message>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Handle {
+    /// Waits for the thread to end; call it after [`Message::Stop`].
+    pub fn join(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // A worker's panic was counted and printed where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Starts the thread of a worker.
+pub fn start(setup: Setup) -> std::io::Result<Handle> {
+    let (mailbox, messages) = mpsc::unbounded_channel();
+    let thread = thread::Builder::new().name(format!("worker-{}", setup.index)).spawn(move || run(setup, messages))?;
+    Ok(Handle { mailbox, thread: Some(thread) })
+}
+
+fn run(setup: Setup, mut messages: mpsc::UnboundedReceiver<Message>) {
+    let _shard = setup.stats.register_worker();
+    let runtime = match Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default()) {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            eprintln!("worker {}: no runtime: {e}", setup.index);
+            return;
+        }
+    };
+    let worker = Rc::new(Worker {
+        index: setup.index,
+        random: Random::seeded(setup.seed),
+        pools: Pools::default(),
+        local_address: setup.local_address,
+        snapshot: RefCell::default(),
+        cursors: RefCell::default(),
+        date: RefCell::default(),
+        panics: setup.panics,
+        sockets: RefCell::default(),
+        old: RefCell::default(),
+        next_connection: Cell::new(setup.index as u64),
+    });
+    runtime.block_on(async {
+        let mut batch = Vec::with_capacity(64);
+        let mut sweep = tokio::time::interval(Duration::from_secs(1));
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        'run: loop {
+            tokio::select! {
+                n = messages.recv_many(&mut batch, 64) => {
+                    if n == 0 {
+                        break 'run;
+                    }
+                    let mut hosts_changed = false;
+                    for message in batch.drain(..) {
+                        match message {
+                            Message::HostsChanged => hosts_changed = true,
+                            Message::Stop => break 'run,
+                            message => worker.take(message),
+                        }
+                    }
+                    if hosts_changed {
+                        worker.pools.prune(&worker.snapshot.borrow());
+                    }
+                }
+                _ = sweep.tick() => {
+                    worker.pools.sweep();
+                    worker.old.borrow_mut().retain(|s| s.listeners() > 0);
+                }
+            }
+        }
+    });
+    worker.end_all();
+    drop(runtime);
+}
+
+impl Worker {
+    /// The newest snapshot that this worker was told of.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.borrow().clone()
+    }
+
+    /// Uses the balancer state of a cluster.
+    pub fn with_cursor<T>(&self, cluster: &Arc<Cluster>, f: impl FnOnce(&mut Cursor, &mut dyn FnMut() -> u64) -> T) -> T {
+        let mut cursors = self.cursors.borrow_mut();
+        let cursor = cursors.entry(Arc::as_ptr(cluster) as usize).or_default();
+        f(cursor, &mut || self.random.next())
+    }
+
+    /// The value of a `date` header.
+    pub fn date(&self) -> [u8; 29] {
+        *self.date.borrow_mut().at(SystemTime::now())
+    }
+
+    /// The number of a new connection, not used before in this proxy.
+    pub fn connection_id(&self) -> u64 {
+        let id = self.next_connection.get();
+        // Workers' numbers interleave; 4096 is more than there are workers.
+        self.next_connection.set(id + 4096);
+        id
+    }
+
+    /// Runs a task; its panic is counted and ends it alone.
+    pub fn spawn(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
+        let panics = self.panics.clone();
+        tokio::task::spawn_local(async move {
+            let mut task = std::pin::pin!(task);
+            std::future::poll_fn(|cx| {
+                std::panic::catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))).unwrap_or_else(|_| {
+                    panics.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    Poll::Ready(())
+                })
+            })
+            .await;
+        });
+    }
+
+    fn take(self: &Rc<Self>, message: Message) {
+        match message {
+            Message::Publish(snapshot, _ack) => {
+                self.pools.prune(&snapshot);
+                self.cursors.borrow_mut().retain(|key, _| snapshot.clusters.values().any(|c| Arc::as_ptr(c) as usize == *key));
+                *self.snapshot.borrow_mut() = snapshot;
+            }
+            Message::Listen { key, listener, socket, ack: _ack } => self.listen(key, listener, socket),
+            Message::Unlisten { key, grace, ack } => {
+                let accepting = self.sockets.borrow_mut().remove(&key);
+                if let Some(accepting) = accepting {
+                    let signal = accepting.close(self);
+                    self.end_after(signal, grace);
+                }
+                drop(ack);
+            }
+            Message::Drain { grace, done } => {
+                let accepting: Vec<_> = self.sockets.borrow_mut().drain().map(|(_, a)| a).collect();
+                let mut signals: Vec<_> = accepting.iter().map(|a| a.close(self)).collect();
+                signals.append(&mut self.old.borrow_mut());
+                let worker = self.clone();
+                self.spawn(async move {
+                    let quiet = async {
+                        for signal in &signals {
+                            signal.quiet().await;
+                        }
+                    };
+                    let reset = match tokio::time::timeout(grace, quiet).await {
+                        Ok(()) => 0,
+                        Err(_) => signals.iter().map(|s| s.listeners()).sum(),
+                    };
+                    signals.iter().for_each(|s| s.end());
+                    // One turn, so that each connection sees it.
+                    tokio::task::yield_now().await;
+                    let _ = done.send(reset);
+                    drop(worker);
+                });
+            }
+            Message::HostsChanged | Message::Stop => {}
+        }
+    }
+
+    fn listen(self: &Rc<Self>, key: Arc<str>, listener: Arc<Listener>, socket: Option<std::net::TcpListener>) {
+        let running = self.sockets.borrow().get(&key).cloned();
+        match (running, socket) {
+            (Some(accepting), _) => {
+                let signal = accepting.replace(listener);
+                self.old.borrow_mut().push(signal);
+            }
+            (None, Some(socket)) => match accept::Accepting::start(self, listener, socket) {
+                Ok(accepting) => drop(self.sockets.borrow_mut().insert(key, accepting)),
+                Err(e) => eprintln!("worker {}: cannot accept: {e}", self.index),
+            },
+            (None, None) => {}
+        }
+    }
+
+    fn end_after(self: &Rc<Self>, signal: Rc<Signal>, grace: Duration) {
+        self.old.borrow_mut().push(signal.clone());
+        self.spawn(async move {
+            if tokio::time::timeout(grace, signal.quiet()).await.is_err() {
+                signal.end();
+            }
+        });
+    }
+
+    fn end_all(&self) {
+        for accepting in self.sockets.borrow_mut().drain().map(|(_, a)| a) {
+            accepting.signal().end();
+        }
+        self.old.borrow().iter().for_each(|s| s.end());
+    }
+}

@@ -1,0 +1,120 @@
+//! Wakes every task that listens: how a worker tells its connections that they drain or must end.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
+
+/// One generation of connections that can be told to drain, then to end. Belongs to one worker.
+#[derive(Default)]
+pub struct Signal {
+    draining: Cell<Option<Instant>>,
+    ended: Cell<bool>,
+    wakers: RefCell<Vec<Option<Waker>>>,
+    free: RefCell<Vec<usize>>,
+    waiting: RefCell<Option<Waker>>,
+}
+
+impl Signal {
+    /// A signal that nothing was told yet.
+    pub fn new() -> Rc<Signal> {
+        Rc::default()
+    }
+
+    /// Tells all listeners to take no new work.
+    pub fn drain(&self) {
+        if self.draining.get().is_none() {
+            self.draining.set(Some(Instant::now()));
+            self.wake();
+        }
+    }
+
+    /// Tells all listeners to end now.
+    pub fn end(&self) {
+        self.drain();
+        self.ended.set(true);
+        self.wake();
+    }
+
+    /// Since when draining is on.
+    pub fn draining(&self) -> Option<Instant> {
+        self.draining.get()
+    }
+
+    /// Whether all must end now.
+    pub fn ended(&self) -> bool {
+        self.ended.get()
+    }
+
+    /// How many listen.
+    pub fn listeners(&self) -> usize {
+        self.wakers.borrow().len() - self.free.borrow().len()
+    }
+
+    /// Begins to listen; the task is woken at every change until the guard is dropped.
+    pub fn listen(self: &Rc<Signal>) -> Listening {
+        let slot = match self.free.borrow_mut().pop() {
+            Some(slot) => slot,
+            None => {
+                let mut wakers = self.wakers.borrow_mut();
+                wakers.push(None);
+                wakers.len() - 1
+            }
+        };
+        Listening { signal: self.clone(), slot, set: false }
+    }
+
+    /// Resolves when nobody listens any more.
+    pub async fn quiet(&self) {
+        std::future::poll_fn(|cx| {
+            if self.listeners() == 0 {
+                return Poll::Ready(());
+            }
+            *self.waiting.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn wake(&self) {
+        for waker in self.wakers.borrow().iter().flatten() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// A task's place among the listeners of a [`Signal`].
+pub struct Listening {
+    signal: Rc<Signal>,
+    slot: usize,
+    set: bool,
+}
+
+impl Listening {
+    /// Leaves the task's waker with the signal; called from every poll, does its work in the first.
+    pub fn register(&mut self, cx: &Context<'_>) {
+        if !self.set {
+            self.set = true;
+            self.signal.wakers.borrow_mut()[self.slot] = Some(cx.waker().clone());
+        }
+    }
+
+    /// The signal listened to.
+    pub fn signal(&self) -> &Rc<Signal> {
+        &self.signal
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.signal.wakers.borrow_mut()[self.slot] = None;
+        self.signal.free.borrow_mut().push(self.slot);
+        if self.signal.listeners() == 0 {
+            if let Some(waker) = self.signal.waiting.borrow_mut().take() {
+                waker.wake();
+            }
+        }
+    }
+}
