@@ -23,7 +23,7 @@ use crate::{
     access_log::AccessLog,
     format::{Context, TimeFormat},
     http::header::{HeaderList, Known},
-    stats::{HttpStats, ListenerHttpStats, ListenerStats},
+    stats::{HttpStats, ListenerHttpStats, ListenerStats, ListenerWorkerStats},
     stream_info::{ConnectionInfo, Protocol, StreamInfo},
 };
 
@@ -45,6 +45,7 @@ struct Shared {
     // Counters of the admin listener, under Envoy's names.
     http: HttpStats,
     listener: ListenerStats,
+    main_thread: ListenerWorkerStats,
     listener_http: ListenerHttpStats,
 }
 
@@ -56,6 +57,7 @@ pub async fn serve(listener: TcpListener, source: Arc<dyn AdminSource>) {
         source,
         http: HttpStats::new(&store, "http.admin"),
         listener: ListenerStats::new(&store, "listener.admin"),
+        main_thread: ListenerWorkerStats::new(&store, "listener.admin.main_thread"),
         listener_http: ListenerHttpStats::new(&store, "listener.admin.http.admin"),
     });
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -83,11 +85,18 @@ pub async fn serve(listener: TcpListener, source: Arc<dyn AdminSource>) {
 }
 
 async fn connection(stream: TcpStream, info: ConnectionInfo, shared: Arc<Shared>) {
-    let (http, listener) = (&shared.http, &shared.listener);
+    let (http, listener, main_thread) = (&shared.http, &shared.listener, &shared.main_thread);
     listener.downstream_cx_total().inc();
+    main_thread.downstream_cx_total().inc();
     http.downstream_cx_total().inc();
     http.downstream_cx_http1_total().inc();
-    let _active = [listener.downstream_cx_active(), http.downstream_cx_active(), http.downstream_cx_http1_active()].map(|gauge| {
+    let active = [
+        listener.downstream_cx_active(),
+        main_thread.downstream_cx_active(),
+        http.downstream_cx_active(),
+        http.downstream_cx_http1_active(),
+    ];
+    let _active = active.map(|gauge| {
         gauge.inc();
         Guard(move || gauge.dec())
     });
