@@ -127,9 +127,9 @@ export class ApiServer {
     return answer.status.token;
   }
 
-  /** The folder that a pod of this account would find at /var/run/secrets/kubernetes.io/serviceaccount. */
-  async accountFolder(account, namespace = 'default') {
-    const folder = await mkdtemp(join(this.folder, 'account-'));
+  /** Writes what a pod of this account would find at /var/run/secrets/kubernetes.io/serviceaccount; gives the folder. */
+  async accountFolder(account, where, namespace = 'default') {
+    const folder = where ?? (await mkdtemp(join(this.folder, 'account-')));
     await writeFile(join(folder, 'token'), await this.tokenOf(account, namespace));
     await writeFile(join(folder, 'namespace'), namespace);
     await writeFile(join(folder, 'ca.crt'), Buffer.from(this.config.getCurrentCluster().caData, 'base64'));

@@ -72,6 +72,11 @@ export class Program {
     return this.#child.pid;
   }
 
+  /** SIGTERM, and no waiting. */
+  terminate() {
+    this.#child.kill('SIGTERM');
+  }
+
   /** SIGTERM, then wait; gives `[status, signal]`. After `ms` it is killed, which is an error. */
   async end(ms = 10_000) {
     if (this.#child.exitCode === null && this.#child.signalCode === null) this.#child.kill('SIGTERM');

@@ -87,8 +87,10 @@ test('watch.mjs as the Deployment runs it: the pod\'s own account, probes, and a
   await pods.pod('pod-a', '192.168.231.31', { port: 8081 });
   const [container] = deployment.spec.template.spec.containers;
   assert.equal(container.command.join(' '), 'node watch.mjs');
+  // In this test's own mount namespace: the machine's folder is not touched.
+  run('mount', '-t', 'tmpfs', 'tmpfs', '/run');
   mkdirSync(ACCOUNT_FOLDER, { recursive: true });
-  run('mount', '--bind', await api.accountFolder(deployment.spec.template.spec.serviceAccountName), ACCOUNT_FOLDER);
+  await api.accountFolder(deployment.spec.template.spec.serviceAccountName, ACCOUNT_FOLDER);
   const server = new globalThis.URL(api.url);
   const env = Object.fromEntries(container.env.map(({ name, value }) => [name, value]));
   const inPod = { KUBERNETES_SERVICE_HOST: server.hostname, KUBERNETES_SERVICE_PORT: server.port, HOME: api.folder };
@@ -100,8 +102,14 @@ test('watch.mjs as the Deployment runs it: the pod\'s own account, probes, and a
     const { status } = await get(`http://192.168.231.1:${admin}${probe.httpGet.path}`);
     assert.equal(status, 200, probe.httpGet.path);
   }
+  // The end: not ready any more, but what is under way is answered.
+  const slow = get(`${URL}/?wait=2500`);
+  await sleep(300);
+  program.terminate();
+  await until('readiness to fail', async () => (await get(`${ADMIN}/ready`)).status === 503, 1_500);
+  assert.equal((await slow).status, 200, program.output);
   assert.deepEqual(await program.end(), [0, null], program.output);
-  run('umount', ACCOUNT_FOLDER);
+  run('umount', '/run');
 });
 
 test('watch.mjs without the Role: it says what it may not do', async () => {
