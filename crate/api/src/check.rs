@@ -2,14 +2,16 @@
 //!
 //! It works on bytes, not on a document, so that it serves YAML, JSON, binary files and xDS alike, after several inputs were merged.
 
-use std::{borrow::Cow, collections::HashSet};
+use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 use smallvec::SmallVec;
 
 use crate::{
-    encode::UnknownFields,
+    document::{Document, Input},
+    encode::{self, UnknownFields},
     issue::{Issue, IssueCode, Severity, nearest, show},
     path::{Path, Step},
+    places::Places,
     rules::{Broken, Check, FieldRule, nanos},
     scalar,
     support::Support,
@@ -106,6 +108,14 @@ impl Checker<'_> {
         }
         for (absent, rule) in &rules.fields[rule_at..] {
             self.absent(&message.fields[usize::from(*absent)], rule);
+        }
+        for index in &rules.deprecated_defaults {
+            let field = &message.fields[usize::from(*index)];
+            if !records.iter().any(|r| r.0 == *index) {
+                self.path.push(Step::Field(field.name));
+                self.enumeration(field, Value::Varint(0));
+                self.path.pop();
+            }
         }
         for oneof in &rules.required_oneofs {
             if !records.iter().any(|r| message.fields[usize::from(r.0)].oneof == Some(*oneof)) && self.rules_off == 0 {
@@ -406,6 +416,10 @@ impl Checker<'_> {
             self.issue(issue);
         }
         self.quiet += usize::from(unsupported);
+        let typed_struct = if self.rules_off == 0 && !unsupported && is_typed_struct(message) { Some(value) } else { None };
+        if let Some(value) = typed_struct {
+            self.typed_struct(value);
+        }
         let well_known = message.well_known != WellKnown::None;
         if well_known {
             self.path.push(Step::Field("value"));
@@ -419,6 +433,61 @@ impl Checker<'_> {
         }
         self.quiet -= usize::from(unsupported);
     }
+
+    /// The message that a `TypedStruct` stands for: read and checked as if it stood in its place.
+    fn typed_struct(&mut self, bytes: &[u8]) {
+        // TypedStruct has the fields of an Any, with a Struct for the value.
+        let Ok((url, value)) = any_parts(bytes) else { return self.malformed() };
+        if url.is_empty() {
+            return;
+        }
+        let Some(message) = table::message_by_type_url(url) else {
+            let issue = Issue::error(IssueCode::UnknownField, self.path.child("type_url"), "no such type").got(show(url));
+            return self.issue(issue);
+        };
+        let unsupported = self.quiet == 0 && self.support.is_some_and(|s| !s.any_type(message));
+        if unsupported {
+            let issue = Issue::error(IssueCode::Unsupported, self.path.child("type_url"), format!("{} is not supported yet", message.name));
+            self.issue(issue);
+        }
+        self.quiet += usize::from(unsupported);
+        self.path.push(Step::Field("value"));
+        match typed_struct_bytes(message, value, self.unknown) {
+            Ok((bytes, issues)) => {
+                let broken = has_error(&issues);
+                let path = self.path.text();
+                for mut issue in issues {
+                    issue.path = if issue.path.is_empty() { path.clone() } else { format!("{path}.{}", issue.path) };
+                    self.issue(issue);
+                }
+                if !broken {
+                    let outer = std::mem::take(&mut self.depth);
+                    self.message(message, &bytes);
+                    self.depth = outer;
+                }
+            }
+            Err(Malformed) => self.malformed(),
+        }
+        self.path.pop();
+        self.quiet -= usize::from(unsupported);
+    }
+}
+
+/// Encodes an encoded Struct as the message that it stands for. Issues have paths within that message.
+pub(crate) fn typed_struct_bytes(
+    message: &'static Message,
+    structure: &[u8],
+    unknown: UnknownFields,
+) -> Result<(Vec<u8>, Vec<Issue>), Malformed> {
+    let json = crate::json_out::to_json_unredacted("google.protobuf.Struct", structure).map_err(|_| Malformed)?;
+    let Ok(doc) = Document::parse(Arc::new(Input::object(json.to_string()))) else { return Err(Malformed) };
+    let encoded = encode::encode(&doc, message, unknown, &Places::default());
+    Ok((encoded.bytes, encoded.issues))
+}
+
+/// Whether an extension's configuration comes as a type URL and a Struct.
+pub(crate) fn is_typed_struct(message: &Message) -> bool {
+    matches!(message.name, "xds.type.v3.TypedStruct" | "udpa.type.v1.TypedStruct")
 }
 
 /// Type URL and value of an encoded `Any`.

@@ -23,6 +23,8 @@
 //! Two verdicts are kept apart: *invalid* ([`IssueCode::ConfigInvalid`], [`IssueCode::UnknownField`]) and *unsupported*
 //! ([`IssueCode::Unsupported`]): valid for Envoy, but not on the engine's [`Support`] list.
 //!
+//! An extension's configuration comes in an `Any`: [`unpack`] gives its type name and bytes, through a `TypedStruct` where there is one.
+//!
 //! # Showing
 //!
 //! [`to_json`] turns wire bytes into JSON in the style of `/config_dump`, with secrets redacted.
@@ -47,7 +49,7 @@ pub use document::{Format, Input};
 pub use encode::UnknownFields;
 pub use issue::{Issue, IssueCode, Severity};
 pub use json_out::{NotShown, to_json, to_json_unredacted};
-pub use load::{Loaded, LoadedBootstrap, Options, Resource, check, read, read_bootstrap, read_message};
+pub use load::{Loaded, LoadedBootstrap, Options, Resource, check, read, read_bootstrap, read_message, unpack};
 pub use places::{Place, Places};
 pub use support::{Coverage, Support};
 

@@ -116,6 +116,21 @@ pub fn check(full_name: &str, bytes: &[u8], options: &Options<'_>) -> Result<Vec
     if has_error(&issues) { Err(issues) } else { Ok(issues) }
 }
 
+/// The type name and wire bytes of an extension's configuration: those in the `Any`, or, where it holds a `TypedStruct`
+/// (`xds.type.v3` or `udpa.type.v1`), those of the message that it stands for. Paths of issues are within that message.
+pub fn unpack(any: &prost_types::Any) -> Result<(&'static str, Bytes), Vec<Issue>> {
+    let unknown_type = |url: &str| vec![Issue::error(IssueCode::UnknownField, "@type", "no such type").got(crate::issue::show(url))];
+    let message = table::message_by_type_url(&any.type_url).ok_or_else(|| unknown_type(&any.type_url))?;
+    if !check::is_typed_struct(message) {
+        return Ok((message.name, Bytes::copy_from_slice(&any.value)));
+    }
+    let malformed = |_| vec![Issue::error(IssueCode::ConfigInvalid, "", "not an encoded protobuf message")];
+    let (url, structure) = check::any_parts(&any.value).map_err(malformed)?;
+    let message = table::message_by_type_url(url).ok_or_else(|| unknown_type(url))?;
+    let (bytes, issues) = check::typed_struct_bytes(message, structure, UnknownFields::Reject).map_err(malformed)?;
+    if has_error(&issues) { Err(issues) } else { Ok((message.name, bytes.into())) }
+}
+
 fn undecodable(error: &prost::DecodeError) -> Issue {
     Issue::error(IssueCode::ConfigInvalid, "", format!("the message cannot be decoded: {error}"))
 }

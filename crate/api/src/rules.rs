@@ -22,6 +22,8 @@ pub struct MessageRules {
     pub(crate) fields: Box<[(u16, FieldRule)]>,
     /// Positions of oneofs of which one field must be set.
     pub(crate) required_oneofs: Box<[u16]>,
+    /// Positions of enum fields whose default value is deprecated: leaving them out counts as using it.
+    pub(crate) deprecated_defaults: Box<[u16]>,
 }
 
 /// The rules of one field.
@@ -343,8 +345,14 @@ impl BytesRule {
 
 /// Compiles the rules of a message. A rule that cannot be compiled cannot be checked, so it is left out; a test proves that there is none.
 pub(crate) fn compile(message: &Message) -> MessageRules {
+    let deprecated_defaults = (0u16..)
+        .zip(message.fields.iter())
+        .filter(|(_, f)| f.kind == Kind::Enum && !f.repeated && !f.explicit)
+        .filter(|(_, f)| f.enumeration().by_number(0).is_some_and(|v| v.deprecated || v.disallowed))
+        .map(|(i, _)| i)
+        .collect();
     if message.rules_disabled {
-        return MessageRules { fields: Box::new([]), required_oneofs: Box::new([]) };
+        return MessageRules { fields: Box::new([]), required_oneofs: Box::new([]), deprecated_defaults };
     }
     let fields = message
         .fields
@@ -354,7 +362,7 @@ pub(crate) fn compile(message: &Message) -> MessageRules {
         .filter_map(|(i, f)| Some((i as u16, field_rule(&FieldRules::decode(f.rules).ok()?, Some(f)))))
         .collect();
     let required_oneofs = (0u16..).zip(message.oneofs.iter()).filter(|(_, o)| o.required).map(|(i, _)| i).collect();
-    MessageRules { fields, required_oneofs }
+    MessageRules { fields, required_oneofs, deprecated_defaults }
 }
 
 macro_rules! range {

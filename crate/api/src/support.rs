@@ -134,7 +134,7 @@ impl Support {
 
     /// Whether the engine implements an extension type.
     pub fn any_type(&self, message: &Message) -> bool {
-        always(message) || self.types.contains(&message.id)
+        message.name.starts_with("google.protobuf.") || self.types.contains(&message.id)
     }
 
     /// Whether the engine implements an enum value.

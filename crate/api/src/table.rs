@@ -114,7 +114,7 @@ pub struct Message {
     pub oneofs: Box<[Oneof]>,
     /// Its fields, by number.
     pub fields: Box<[Field]>,
-    /// (name, index into `fields`), sorted: proto names and JSON names.
+    /// (name, index into `fields`) of proto names and JSON names, sorted by length, then text: most comparisons of a search look at lengths only.
     names: Box<[(&'static str, u16)]>,
     rules: OnceCell<MessageRules>,
 }
@@ -219,13 +219,12 @@ pub(crate) fn describe_message(message: &Message) -> String {
 impl Message {
     /// The field with this proto name or JSON name.
     pub fn field(&self, name: &str) -> Option<&Field> {
-        let at = self.names.binary_search_by(|(n, _)| (*n).cmp(name)).ok()?;
-        self.fields.get(usize::from(self.names.get(at)?.1))
+        self.fields.get(self.field_index(name)?)
     }
 
     /// The position in `fields` of the field with this proto name or JSON name.
     pub fn field_index(&self, name: &str) -> Option<usize> {
-        let at = self.names.binary_search_by(|(n, _)| (*n).cmp(name)).ok()?;
+        let at = self.names.binary_search_by(|(n, _)| n.len().cmp(&name.len()).then_with(|| (*n).cmp(name))).ok()?;
         Some(usize::from(self.names.get(at)?.1))
     }
 
@@ -421,7 +420,7 @@ fn decode_message(id: MessageId) -> Message {
             names.push((field.json_name, i as u16));
         }
     }
-    names.sort_unstable();
+    names.sort_unstable_by_key(|(n, _)| (n.len(), *n));
     Message {
         id,
         name,

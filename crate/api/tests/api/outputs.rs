@@ -2,8 +2,11 @@
 
 use plenipo_api::{
     Input, Options,
-    proto::envoy::config::{cluster::v3::Cluster, route::v3::RouteConfiguration},
-    read, read_bootstrap, read_message, to_json, to_json_unredacted,
+    proto::envoy::{
+        config::{cluster::v3::Cluster, core::v3::TypedExtensionConfig, route::v3::RouteConfiguration},
+        extensions::filters::http::router::v3::Router,
+    },
+    read, read_bootstrap, read_message, to_json, to_json_unredacted, unpack,
 };
 use serde_json::json;
 
@@ -124,4 +127,24 @@ fn json_is_that_of_config_dump() {
     certificate["password"]["filename"] = "p".into();
     assert_eq!(to_json_unredacted(BOOTSTRAP, &bytes).unwrap(), want);
     assert!(to_json(BOOTSTRAP, &[0xff]).is_err() && to_json("no.such", &[]).is_err());
+}
+
+#[test]
+fn extensions_are_unpacked_also_from_a_struct() {
+    const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
+    let unpacked = |typed_config: &str| {
+        let text = format!("{{name: x, typed_config: {{{typed_config}}}}}");
+        let (extension, _) = read_message::<TypedExtensionConfig>(vec![Input::yaml(text)], &Options::default()).unwrap();
+        let (name, bytes) = unpack(&extension.typed_config.unwrap()).unwrap();
+        assert_eq!(name, ROUTER);
+        <Router as prost::Message>::decode(bytes).unwrap()
+    };
+    let direct = unpacked(&format!("\"@type\": type.googleapis.com/{ROUTER}, suppress_envoy_headers: true"));
+    assert!(direct.suppress_envoy_headers);
+    let structure = format!(
+        "\"@type\": type.googleapis.com/xds.type.v3.TypedStruct, type_url: type.googleapis.com/{ROUTER}, value: {{suppress_envoy_headers: true}}"
+    );
+    assert_eq!(unpacked(&structure), direct);
+    let issues = unpack(&prost_types::Any { type_url: "a/b".into(), value: Vec::new() }).unwrap_err();
+    assert_eq!(issues[0].path, "@type");
 }

@@ -177,3 +177,47 @@ fn file_names_decide_the_format() {
     let latin1 = read_bootstrap(vec![Input::file("a.yaml", &b"node: {id: \"\xe9\"}"[..]).unwrap()], &Options::default()).unwrap_err();
     assert_eq!((latin1[0].line, latin1[0].column), (Some(1), Some(13)));
 }
+
+#[test]
+fn what_envoy_no_longer_takes_is_an_error() {
+    let zipkin = "\"@type\": type.googleapis.com/envoy.config.trace.v3.ZipkinConfig, collector_cluster: z, collector_endpoint: /x";
+    let tracing =
+        |more: &str| manager(&format!("route_config: {{}}, tracing: {{provider: {{name: z, typed_config: {{{zipkin}{more}}}}}}}"));
+    let typed = "static_resources.listeners[0].filter_chains[0].filters[0].typed_config";
+    // A deprecated default counts where the field is left out.
+    let refused = format!(
+        "{typed}.tracing.provider.typed_config.collector_endpoint_version: DEPRECATED_AND_UNAVAILABLE_DO_NOT_USE is deprecated and Envoy refuses it"
+    );
+    assert_eq!(errors(&yaml(&tracing(""))), refused);
+    assert_eq!(errors(&yaml(&tracing(", collector_endpoint_version: HTTP_JSON"))), "OK");
+    let limit = |action: &str| {
+        manager(&format!(
+            "route_config: {{virtual_hosts: [{{name: v, domains: ['*'], rate_limits: [{{actions: [{{{action}: \
+             {{descriptor_key: a, metadata_key: {{key: k, path: [{{key: x}}]}}}}}}]}}]}}]}}"
+        ))
+    };
+    assert!(errors(&yaml(&limit("dynamic_metadata"))).ends_with("dynamic_metadata is deprecated and Envoy refuses it"));
+    assert_eq!(errors(&yaml(&limit("metadata"))), "OK");
+}
+
+#[test]
+fn a_typed_struct_is_checked_as_the_message_that_it_stands_for() {
+    let with = |package: &str, value: &str| {
+        let router = "\"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
+        manager("route_config: {}").replace(
+            router,
+            &format!(
+                "\"@type\": type.googleapis.com/{package}.TypedStruct, type_url: type.googleapis.com/envoy.extensions.filters.http.router.v3.Router, \
+                 value: {value}"
+            ),
+        )
+    };
+    assert_eq!(errors(&yaml(&with("xds.type.v3", "{dynamic_stats: true}"))), "OK");
+    assert_eq!(errors(&yaml(&with("udpa.type.v1", "{}"))), "OK");
+    let path = "static_resources.listeners[0].filter_chains[0].filters[0].typed_config.http_filters[0].typed_config.value";
+    let issues = yaml(&with("xds.type.v3", "{dynamic_statsx: true, strict_check_headers: [nope]}")).unwrap_err();
+    let got: Vec<(&str, bool)> = issues.iter().map(|i| (i.path.as_str(), i.line.is_some())).collect();
+    assert_eq!(got, [(format!("{path}.dynamic_statsx").as_str(), true)]);
+    let issues = yaml(&with("xds.type.v3", "{strict_check_headers: [nope]}")).unwrap_err();
+    assert_eq!(issues[0].path, format!("{path}.strict_check_headers[0]"));
+}
