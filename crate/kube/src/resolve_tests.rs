@@ -199,3 +199,42 @@ fn zone_node_and_hostname_are_kept() {
         (Some("eu-1a"), Some("n1"), Some("web-0"))
     );
 }
+
+#[test]
+fn any_slices_keep_the_rules() {
+    // A fixed linear congruential sequence: the same cases in every run.
+    let mut state = 1u64;
+    let mut pick = move |n: u64| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) % n
+    };
+    for case in 0..2000 {
+        let mut ready = std::collections::BTreeSet::new();
+        let slices: Vec<_> = (0..pick(4))
+            .map(|_| {
+                let port = 8080 + pick(2) as u16;
+                let endpoints: Vec<Value> = (0..pick(5))
+                    .map(|_| {
+                        let address = format!("10.0.0.{}", pick(4));
+                        let letters = ["t", "f", "-"];
+                        let conditions: String = (0..3).map(|_| letters[pick(3) as usize]).collect();
+                        if !conditions.starts_with('f') {
+                            ready.insert((address.clone(), port));
+                        }
+                        at(&address, &conditions)
+                    })
+                    .collect();
+                slice("IPv4", http(port), json!(endpoints))
+            })
+            .collect();
+        let found = resolve(&service(one_port()), slices.iter(), None, Policy::default()).unwrap().endpoints;
+        let places: Vec<_> = found.iter().map(|e| (e.address.clone(), e.port)).collect();
+        assert!(places.windows(2).all(|w| w[0] < w[1]), "case {case}: sorted, each once: {places:?}");
+        if ready.is_empty() {
+            assert!(found.iter().all(|e| e.terminating), "case {case}: {found:?}");
+        } else {
+            assert!(found.iter().all(|e| !e.terminating), "case {case}: {found:?}");
+            assert_eq!(places, ready.into_iter().collect::<Vec<_>>(), "case {case}");
+        }
+    }
+}
