@@ -1,7 +1,7 @@
 //! Files that log lines go to: buffers of the worker, one writer thread a proxy, one file a path.
 //!
 //! A line is formatted into a buffer of the thread that logs it; a full buffer goes to the writer as a whole. Workers
-//! call [`flush_thread`] at every `file_flush_interval`; the end of a thread flushes by itself.
+//! call [`flush_thread`] at every `file_flush_interval`; the end of a thread flushes by itself (join it to be sure).
 
 use std::{
     cell::RefCell,

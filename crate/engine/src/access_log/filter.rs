@@ -1,6 +1,6 @@
 //! Which streams an access log takes.
 
-use crate::format::Context;
+use crate::{format::Context, route::HeaderMatch};
 
 /// A compiled `AccessLogFilter`.
 #[derive(Clone, Debug)]
@@ -9,6 +9,8 @@ pub enum Filter {
     Status(Comparison),
     /// `duration_filter`: the stream's milliseconds.
     Duration(Comparison),
+    /// `header_filter`: a header of the request.
+    Header(HeaderMatch),
     /// `response_flag_filter`: any of these short names; any flag at all where empty.
     ResponseFlag(Vec<String>),
     /// `not_health_check_filter`: health checks of our own `health_check` filter are not logged; there is none yet.
@@ -61,6 +63,7 @@ impl Filter {
             Filter::Duration(comparison) => {
                 info.end.is_some_and(|end| comparison.holds(end.saturating_duration_since(info.started).as_millis() as u64))
             }
+            Filter::Header(matcher) => context.request.is_some_and(|headers| matcher.matches(headers)),
             Filter::ResponseFlag(names) if names.is_empty() => !info.flags.is_empty(),
             Filter::ResponseFlag(names) => info.flags.short_names().any(|flag| names.iter().any(|name| name == flag)),
             Filter::NotHealthCheck => true,

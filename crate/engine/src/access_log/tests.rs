@@ -6,7 +6,8 @@ use super::*;
 use crate::{
     error::Flags,
     format::Program,
-    http::header::HeaderList,
+    http::header::{HeaderList, HeaderName},
+    route::{HeaderMatch, HeaderTest, StringMatch},
     stats::Store,
     stream_info::{ConnectionInfo, Protocol, StreamInfo},
 };
@@ -47,7 +48,7 @@ fn lines_of_all_threads_arrive_once_and_whole() {
     let log = access_log(&files, &path, "%REQ(X)% padding padding padding padding\n");
     const EACH: usize = 5_000;
     std::thread::scope(|scope| {
-        for thread in 0..3 {
+        let threads = [0, 1, 2].map(|thread| {
             let (log, store) = (&log, &store);
             scope.spawn(move || {
                 let _guard = store.register_worker();
@@ -57,9 +58,10 @@ fn lines_of_all_threads_arrive_once_and_whole() {
                     request.append(b"x", format!("{thread}-{i}").as_bytes());
                     log.log(&Context::new(&info, Some(&request), None));
                 }
-                // The end of the thread flushes what is left.
-            });
-        }
+            })
+        });
+        // The end of the thread flushes what is left; only a join waits for it.
+        threads.into_iter().for_each(|t| t.join().unwrap());
     });
     files.stop();
     let text = std::fs::read_to_string(&path).unwrap();
@@ -163,6 +165,23 @@ fn one_path_is_one_file_and_a_dropped_one_is_closed() {
     assert!(weak.upgrade().is_none());
     assert!(files.open(&Target::Path(folder.0.join("no/such/folder"))).is_err());
     assert_eq!(Target::of("/dev/stdout"), Target::Stdout);
+}
+
+#[test]
+fn a_header_decides() {
+    let filter = Filter::Header(HeaderMatch {
+        name: HeaderName::new("x-log"),
+        test: HeaderTest::Text(StringMatch::exact("yes", false)),
+        invert: false,
+        missing_is_empty: false,
+    });
+    let info = info();
+    for (value, expected) in [(Some(&b"yes"[..]), true), (Some(b"no"), false), (None, false)] {
+        let mut request = HeaderList::new();
+        value.iter().for_each(|v| request.append(b"X-Log", v));
+        assert_eq!(filter.takes(&Context::new(&info, Some(&request), None)), expected);
+    }
+    assert!(!filter.takes(&Context::new(&info, None, None)));
 }
 
 #[test]

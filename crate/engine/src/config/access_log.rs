@@ -19,6 +19,7 @@ use plenipo_api::{
 use prost::{Message, Name};
 use prost_types::{Struct, Value, value::Kind};
 
+use super::{headers, issues::At};
 use crate::{
     access_log::{AccessLog, Comparison, File, Files, Filter, Op, Target},
     format::{DEFAULT, Format, FormatError, JsonProgram, Program},
@@ -197,9 +198,16 @@ fn compile_filter(filter: &proto::AccessLogFilter, path: &str, issues: &mut Vec<
         FilterSpecifier::ResponseFlagFilter(f) => return Some(Filter::ResponseFlag(f.flags.clone())),
         FilterSpecifier::AndFilter(f) => return Some(Filter::And(all(&f.filters, "and_filter"))),
         FilterSpecifier::OrFilter(f) => return Some(Filter::Or(all(&f.filters, "or_filter"))),
+        FilterSpecifier::HeaderFilter(f) => {
+            let path = format!("{path}.header_filter");
+            let Some(header) = &f.header else {
+                issues.push(Issue::error(IssueCode::ConfigInvalid, format!("{path}.header"), "a header matcher is missing"));
+                return None;
+            };
+            return headers::one_matcher(header, &At::Root(&path).field("header"), issues).map(Filter::Header);
+        }
         FilterSpecifier::TraceableFilter(_) => "traceable_filter",
         FilterSpecifier::RuntimeFilter(_) => "runtime_filter",
-        FilterSpecifier::HeaderFilter(_) => "header_filter",
         FilterSpecifier::GrpcStatusFilter(_) => "grpc_status_filter",
         FilterSpecifier::ExtensionFilter(_) => "extension_filter",
         FilterSpecifier::MetadataFilter(_) => "metadata_filter",
@@ -285,6 +293,11 @@ mod tests {
         assert!(
             matches!(&filters[..], [Filter::Status(Comparison { op: Op::Ge, value: 500 }), Filter::ResponseFlag(flags)] if flags.is_empty())
         );
+        let log = compile_yaml(&file("", "filter: {header_filter: {header: {name: X-Log, string_match: {prefix: abc}}}}")).unwrap();
+        assert!(matches!(log.filter, Some(Filter::Header(_))), "{:?}", log.filter);
+        let broken = "filter: {header_filter: {header: {name: x, string_match: {safe_regex: {regex: '('}}}}}";
+        let issues = compile_yaml(&file("", broken)).unwrap_err();
+        assert!(issues[0].path.starts_with("access_log[0].filter.header_filter.header.string_match"), "{:?}", issues[0]);
         let traceable = format!("filter: {{and_filter: {{filters: [{{{status}}}, {{traceable_filter: {{}}}}]}}}}");
         let issues = compile_yaml(&file("", &traceable)).unwrap_err();
         assert_eq!(

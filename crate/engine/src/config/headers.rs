@@ -23,7 +23,8 @@ pub fn matchers(list: &[HeaderMatcher], at: &At<'_>, issues: &mut Issues) -> Vec
     list.iter().enumerate().filter_map(|(i, matcher)| one_matcher(matcher, &at.index(i), issues)).collect()
 }
 
-fn one_matcher(matcher: &HeaderMatcher, at: &At<'_>, issues: &mut Issues) -> Option<HeaderMatch> {
+/// Compiles one header matcher.
+pub fn one_matcher(matcher: &HeaderMatcher, at: &At<'_>, issues: &mut Issues) -> Option<HeaderMatch> {
     #[allow(deprecated)]
     let test = match &matcher.header_match_specifier {
         None => HeaderTest::Present(true),
