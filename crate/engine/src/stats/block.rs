@@ -299,6 +299,12 @@ impl Block {
         add(shared, &self.numbers(shard)[index], n);
     }
 
+    /// Which shards count.
+    #[cfg(test)]
+    pub(super) fn shards_touched(&self) -> Vec<bool> {
+        self.shards.iter().map(|s| s.numbers.get().is_some()).collect()
+    }
+
     fn touched(&self) -> bool {
         self.shards.iter().any(|s| s.numbers.get().is_some() || s.rest.get().is_some())
     }

@@ -28,6 +28,8 @@ macro_rules! stat_block {
             #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
             enum Histograms { $($($h,)*)? $($($l,)*)? __End }
 
+            // A block may name every part.
+            #[allow(clippy::needless_update)]
             static TEMPLATE: $crate::stats::Template = $crate::stats::Template {
                 counters: &[$($($crate::stat_block!(@name $c $($cn)?),)*)?],
                 gauges: &[$($($crate::stat_block!(@name $g $($gn)?),)*)?],

@@ -38,8 +38,9 @@ pub(super) fn extract(name: &str, bare: &mut String, tags: &mut Vec<(&'static st
             last_behind(name, "envoy_ssl_cipher", &mut found);
             certificate(name, &mut found);
             let address = listener_address(name);
-            let behind = address.map_or(9, |(_, to)| to + 1);
-            worker_id(name, behind, &mut found);
+            if let Some((_, to)) = address {
+                worker_id(name, to + 1, &mut found);
+            }
             if let Some(at) = name[9..].find(".http.").map(|at| at + 9 + 6)
                 && let Some(len) = name[at..].find('.')
                 && len > 0

@@ -270,3 +270,47 @@ fn server_gauges_are_read_when_asked() {
     assert_eq!((value("days_until_first_cert_expiring"), value("total_connections")), (Some(4_294_967_295), Some(3)));
     assert!(value("memory_physical_size").unwrap() > 100_000);
 }
+
+#[test]
+fn threads_without_a_shard_lose_nothing() {
+    let store = Store::with_workers(1);
+    let (counter, histogram) = (store.counter("c"), store.histogram("h", Unit::Milliseconds));
+    let start = std::sync::Barrier::new(3);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                start.wait();
+                for i in 0..100_000 {
+                    counter.inc();
+                    histogram.record(i);
+                }
+            });
+        }
+    });
+    assert_eq!(store.value("c"), Some(300_000));
+    store.visit(|_, reading| {
+        if let Value::Histogram { total, .. } = &reading.value {
+            assert_eq!(total.count(), 300_000);
+        }
+    });
+}
+
+#[test]
+fn a_worker_writes_its_own_shard_and_only_in_its_own_store() {
+    let (one, two) = (Store::with_workers(1), Store::with_workers(1));
+    let (mine, other) = (one.counter("c"), two.counter("c"));
+    let _guard = one.register_worker();
+    mine.inc();
+    other.inc();
+    assert_eq!((mine.0.shards_touched(), other.0.shards_touched()), (vec![false, true], vec![true, false]));
+}
+
+#[test]
+fn nothing_is_kept_of_names_that_went() {
+    let store = Store::new();
+    for i in 0..100 {
+        let stats = ClusterStats::new(&store, &format!("cluster.{i}"));
+        stats.upstream_rq_total().inc();
+    }
+    assert!(lock(&store.0.blocks).is_empty());
+}
