@@ -108,13 +108,16 @@ plain! {
     DownstreamDirectRemotePort = "DOWNSTREAM_DIRECT_REMOTE_PORT",
     DownstreamLocalAddress = "DOWNSTREAM_LOCAL_ADDRESS", DownstreamLocalAddressWithoutPort = "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
     DownstreamLocalPort = "DOWNSTREAM_LOCAL_PORT",
+    DownstreamDirectLocalAddress = "DOWNSTREAM_DIRECT_LOCAL_ADDRESS",
+    DownstreamDirectLocalAddressWithoutPort = "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT",
+    DownstreamDirectLocalPort = "DOWNSTREAM_DIRECT_LOCAL_PORT",
     DownstreamTlsVersion = "DOWNSTREAM_TLS_VERSION", DownstreamTlsCipher = "DOWNSTREAM_TLS_CIPHER",
     RequestedServerName = "REQUESTED_SERVER_NAME", ConnectionId = "CONNECTION_ID", RouteName = "ROUTE_NAME",
     LocalReplyBody = "LOCAL_REPLY_BODY",
 }
 
 impl Operator {
-    /// Whether it writes a number, for those that do not depend on the stream.
+    /// Writes what the stream has behind `out`, and says what that was.
     pub(super) fn write(&self, context: &Context<'_>, out: &mut Vec<u8>) -> Wrote {
         match self {
             Operator::StartTime(format) => {
@@ -186,9 +189,11 @@ impl Plain {
             Plain::DownstreamDirectRemoteAddress => address(out, Some(info.connection.remote)),
             Plain::DownstreamDirectRemoteAddressWithoutPort => ip(out, Some(info.connection.remote)),
             Plain::DownstreamDirectRemotePort => port(out, Some(info.connection.remote)),
-            Plain::DownstreamLocalAddress => address(out, Some(info.connection.local)),
-            Plain::DownstreamLocalAddressWithoutPort => ip(out, Some(info.connection.local)),
-            Plain::DownstreamLocalPort => port(out, Some(info.connection.local)),
+            Plain::DownstreamLocalAddress | Plain::DownstreamDirectLocalAddress => address(out, Some(info.connection.local)),
+            Plain::DownstreamLocalAddressWithoutPort | Plain::DownstreamDirectLocalAddressWithoutPort => {
+                ip(out, Some(info.connection.local))
+            }
+            Plain::DownstreamLocalPort | Plain::DownstreamDirectLocalPort => port(out, Some(info.connection.local)),
             Plain::DownstreamTlsVersion => text(out, tls.map(|t| t.version).filter(|v| !v.is_empty())),
             Plain::DownstreamTlsCipher => text(out, tls.map(|t| t.cipher).filter(|c| !c.is_empty())),
             Plain::RequestedServerName => text(out, tls.and_then(|t| t.sni.as_deref()).filter(|s| !s.is_empty())),
