@@ -5,6 +5,8 @@ pub mod admin;
 pub mod balance;
 pub mod cluster;
 pub mod config;
+pub mod control;
+pub mod engine;
 pub mod error;
 pub mod filter;
 pub mod format;

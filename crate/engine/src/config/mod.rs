@@ -2,6 +2,7 @@
 
 pub mod access_log;
 pub mod any;
+pub mod cluster;
 pub mod filter;
 pub mod headers;
 pub mod issues;

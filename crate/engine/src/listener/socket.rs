@@ -13,14 +13,15 @@ use super::SocketOptions;
 pub struct Bound {
     /// The address with its real port.
     pub address: SocketAddr,
-    sockets: Vec<TcpListener>,
+    sockets: Vec<Socket>,
+    backlog: i32,
 }
 
 impl Bound {
     /// Binds `workers` sockets to `address`.
     ///
     /// The first is bound without SO_REUSEPORT, so that a port that another process or proxy holds is an error; then it
-    /// gets the option, which lets the rest join it, and only then all listen.
+    /// gets the option, which lets the rest join it.
     pub fn bind(address: SocketAddr, options: SocketOptions, workers: usize) -> io::Result<Bound> {
         let first = open(address, options)?;
         if options.share_port {
@@ -43,15 +44,17 @@ impl Bound {
             };
             sockets.push(next);
         }
-        for socket in &sockets {
-            socket.listen(options.backlog.min(i32::MAX as u32) as i32)?;
-        }
-        Ok(Bound { address: actual, sockets: sockets.into_iter().map(TcpListener::from).collect() })
+        Ok(Bound { address: actual, sockets, backlog: options.backlog.min(i32::MAX as u32) as i32 })
+    }
+
+    /// Begins to queue connections; the workers take them from now on.
+    pub fn listen(&self) -> io::Result<()> {
+        self.sockets.iter().try_for_each(|socket| socket.listen(self.backlog))
     }
 
     /// A handle of worker `index`'s socket; the socket lives until all handles and this are dropped.
     pub fn socket(&self, index: usize) -> io::Result<TcpListener> {
-        self.sockets[index].try_clone()
+        self.sockets[index].try_clone().map(TcpListener::from)
     }
 }
 
@@ -77,6 +80,7 @@ mod tests {
     fn workers_share_a_port_and_a_second_owner_is_refused() {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let bound = Bound::bind(any, OPTIONS, 3).unwrap();
+        bound.listen().unwrap();
         assert_ne!(bound.address.port(), 0);
         for worker in 0..3 {
             assert_eq!(bound.socket(worker).unwrap().local_addr().unwrap(), bound.address);
@@ -91,6 +95,7 @@ mod tests {
     fn sharing_is_an_option_of_both_sides() {
         let share = SocketOptions { share_port: true, ..OPTIONS };
         let one = Bound::bind(SocketAddr::from(([127, 0, 0, 1], 0)), share, 1).unwrap();
+        one.listen().unwrap();
         assert!(Bound::bind(one.address, share, 1).is_ok());
         assert!(Bound::bind(one.address, OPTIONS, 1).is_err());
     }

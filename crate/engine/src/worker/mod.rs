@@ -111,6 +111,8 @@ pub struct Setup {
     pub cpu: Option<usize>,
     /// Counts panics that ended one connection or stream.
     pub panics: Arc<AtomicU64>,
+    /// How often access log lines go to the writer.
+    pub flush_interval: Duration,
 }
 
 /// The handle of a worker on other threads.
@@ -138,6 +140,9 @@ pub fn start(setup: Setup) -> std::io::Result<Handle> {
 }
 
 fn run(setup: Setup, mut messages: mpsc::UnboundedReceiver<Message>) {
+    if let Some(cpu) = setup.cpu {
+        pin(cpu);
+    }
     let _shard = setup.stats.register_worker();
     let runtime = match Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
@@ -163,6 +168,8 @@ fn run(setup: Setup, mut messages: mpsc::UnboundedReceiver<Message>) {
         let mut batch = Vec::with_capacity(64);
         let mut sweep = tokio::time::interval(Duration::from_secs(1));
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut flush = tokio::time::interval(setup.flush_interval.max(Duration::from_millis(1)));
+        flush.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         'run: loop {
             tokio::select! {
                 n = messages.recv_many(&mut batch, 64) => {
@@ -185,11 +192,19 @@ fn run(setup: Setup, mut messages: mpsc::UnboundedReceiver<Message>) {
                     worker.pools.sweep();
                     worker.old.borrow_mut().retain(|s| s.listeners() > 0);
                 }
+                _ = flush.tick() => crate::access_log::flush_thread(),
             }
         }
     });
     worker.end_all();
     drop(runtime);
+}
+
+/// Keeps this thread on one CPU; one that this process may not use leaves it where it is.
+fn pin(cpu: usize) {
+    if let Some(core) = core_affinity::get_core_ids().and_then(|cores| cores.get(cpu).copied()) {
+        core_affinity::set_for_current(core);
+    }
 }
 
 impl Worker {

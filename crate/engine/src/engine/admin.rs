@@ -1,0 +1,235 @@
+//! What the admin interface sees of a running proxy.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::SystemTime,
+};
+
+use serde_json::{Value, json};
+
+use super::{Event, Shared, State, lock};
+use crate::{
+    access_log::{AccessLog, Files},
+    admin::{self, AdminSource, ClusterStatus, Drain, HostStatus, ListenerStatus, LogLevel, ServerInfo, Thresholds},
+    cluster::{Cluster, Priority},
+    control::Command,
+    format::TimeFormat,
+    stats::{ServerStats, Store},
+};
+
+/// The admin interface's source.
+pub struct AdminView {
+    shared: Arc<Shared>,
+    access_logs: Vec<AccessLog>,
+    files: Files,
+}
+
+impl AdminView {
+    /// A view of this proxy.
+    pub(crate) fn new(shared: Arc<Shared>, access_logs: Vec<AccessLog>, files: Files) -> AdminView {
+        AdminView { shared, access_logs, files }
+    }
+}
+
+impl Shared {
+    /// The stats, gauges that are only known on request brought up to date.
+    pub(crate) fn stats(&self) -> Store {
+        let server = ServerStats::new(&self.stats, "server");
+        server.uptime().set(self.started.elapsed().as_secs());
+        let resident = resident_bytes();
+        server.memory_allocated().set(resident);
+        server.memory_heap_size().set(resident);
+        server.memory_physical_size().set(resident);
+        server.live().set(u64::from(*self.state.borrow() == State::Live));
+        self.stats.clone()
+    }
+}
+
+impl AdminSource for AdminView {
+    fn stats(&self) -> Store {
+        self.shared.stats()
+    }
+
+    fn state(&self) -> admin::State {
+        if self.shared.health_failed.load(Relaxed) {
+            return admin::State::Draining;
+        }
+        match *self.shared.state.borrow() {
+            State::New => admin::State::PreInitializing,
+            State::Starting => admin::State::Initializing,
+            State::Live => admin::State::Live,
+            State::Draining | State::Stopped => admin::State::Draining,
+        }
+    }
+
+    fn clusters(&self) -> Vec<ClusterStatus> {
+        let snapshot = self.shared.snapshot.load();
+        let by_name: BTreeMap<_, _> = snapshot.clusters.iter().collect();
+        by_name.values().map(|cluster| cluster_status(cluster)).collect()
+    }
+
+    fn listeners(&self) -> Vec<ListenerStatus> {
+        let addresses = self.shared.addresses.load();
+        let bound = addresses.iter().filter(|a| a.listener != "admin");
+        bound.map(|a| ListenerStatus { name: a.listener.clone(), address: a.address }).collect()
+    }
+
+    fn config_dump(&self, include_eds: bool) -> Vec<Value> {
+        let view = self.shared.view.load();
+        let updated = timestamp(self.shared.started_at);
+        let of = |name: &str| format!("type.googleapis.com/envoy.admin.v3.{name}");
+        let entry = |kind: &str, value: Value| {
+            let mut value = value;
+            if let Value::Object(map) = &mut value {
+                map.insert("@type".to_owned(), Value::String(format!("type.googleapis.com/{kind}")));
+            }
+            value
+        };
+        let clusters: Vec<Value> = view
+            .clusters()
+            .into_iter()
+            .map(|c| json!({ "cluster": entry("envoy.config.cluster.v3.Cluster", c), "last_updated": updated }))
+            .collect();
+        let listeners = view.listeners();
+        let routes: Vec<Value> = listeners
+            .iter()
+            .flat_map(|(_, l)| route_configs(l))
+            .map(|r| json!({ "route_config": entry("envoy.config.route.v3.RouteConfiguration", r), "last_updated": updated }))
+            .collect();
+        let listeners: Vec<Value> = listeners
+            .into_iter()
+            .map(|(_, l)| json!({ "listener": entry("envoy.config.listener.v3.Listener", l), "last_updated": updated }))
+            .collect();
+        let mut configs = vec![json!({ "@type": of("BootstrapConfigDump"), "bootstrap": view.bootstrap(), "last_updated": updated })];
+        configs.push(json!({ "@type": of("ClustersConfigDump"), "static_clusters": clusters }));
+        if include_eds {
+            let endpoints: Vec<Value> = self.clusters().iter().map(endpoints).collect();
+            configs.push(json!({ "@type": of("EndpointsConfigDump"), "static_endpoint_configs": endpoints }));
+        }
+        configs.push(json!({ "@type": of("ListenersConfigDump"), "static_listeners": listeners }));
+        configs.push(json!({ "@type": of("ScopedRoutesConfigDump") }));
+        configs.push(json!({ "@type": of("RoutesConfigDump"), "static_route_configs": routes }));
+        configs.push(json!({ "@type": of("SecretsConfigDump") }));
+        configs
+    }
+
+    fn server_info(&self) -> ServerInfo {
+        ServerInfo {
+            version: format!(
+                "plenipo/{}/Clean/{}/AWS-LC",
+                env!("CARGO_PKG_VERSION"),
+                if cfg!(debug_assertions) { "DEBUG" } else { "RELEASE" }
+            ),
+            uptime: self.shared.started.elapsed(),
+            command_line_options: self.shared.options.command_line.clone(),
+            node: self.shared.view.load().node(),
+        }
+    }
+
+    fn certificates(&self) -> Vec<Value> {
+        Vec::new()
+    }
+
+    fn log_levels(&self) -> Vec<(String, LogLevel)> {
+        vec![("main".to_owned(), *lock(&self.shared.log_level))]
+    }
+
+    fn set_log_level(&self, _logger: Option<&str>, level: LogLevel) {
+        *lock(&self.shared.log_level) = level;
+    }
+
+    fn quit(&self) {
+        self.shared.emit(&Event::QuitRequested);
+    }
+
+    fn drain_listeners(&self, drain: Drain) {
+        // Fails only when the proxy has stopped, and there is nothing to drain.
+        let _ = self.shared.send(Command::DrainListeners(drain));
+    }
+
+    fn reopen_logs(&self) {
+        self.files.reopen();
+    }
+
+    fn access_logs(&self) -> Vec<AccessLog> {
+        self.access_logs.clone()
+    }
+
+    fn fail_health_checks(&self, fail: bool) {
+        self.shared.health_failed.store(fail, Relaxed);
+    }
+}
+
+fn cluster_status(cluster: &Cluster) -> ClusterStatus {
+    let thresholds = |priority| {
+        let limits = cluster.circuit.limits(priority);
+        Thresholds {
+            max_connections: limits.connections,
+            max_pending_requests: limits.pending,
+            max_requests: limits.requests,
+            max_retries: limits.retries,
+        }
+    };
+    let hosts = cluster.hosts();
+    let hosts = hosts.entries().iter().map(|entry| {
+        let (host, stats) = (&entry.host, &entry.host.stats);
+        HostStatus {
+            hostname: host.hostname.to_string(),
+            cx_active: stats.cx_active.load(Relaxed).into(),
+            cx_connect_fail: stats.cx_connect_fail.load(Relaxed),
+            cx_total: stats.cx_total.load(Relaxed),
+            rq_active: stats.rq_active.load(Relaxed).into(),
+            rq_error: stats.rq_error.load(Relaxed),
+            rq_success: stats.rq_success.load(Relaxed),
+            rq_timeout: stats.rq_timeout.load(Relaxed),
+            rq_total: stats.rq_total.load(Relaxed),
+            weight: entry.weight,
+            ..HostStatus::new(host.address())
+        }
+    });
+    ClusterStatus {
+        name: cluster.name.to_string(),
+        observability_name: cluster.settings.alt_stat_name.as_deref().unwrap_or(&cluster.name).to_owned(),
+        default_thresholds: thresholds(Priority::Default),
+        high_thresholds: thresholds(Priority::High),
+        hosts: hosts.collect(),
+        ..ClusterStatus::default()
+    }
+}
+
+fn endpoints(cluster: &ClusterStatus) -> Value {
+    let hosts: Vec<Value> = cluster
+        .hosts
+        .iter()
+        .map(|h| {
+            let socket = json!({ "address": h.address.ip().to_string(), "port_value": h.address.port() });
+            json!({ "endpoint": { "address": { "socket_address": socket } }, "load_balancing_weight": h.weight })
+        })
+        .collect();
+    json!({ "endpoint_config": {
+        "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+        "cluster_name": cluster.name,
+        "endpoints": [{ "lb_endpoints": hosts }],
+    } })
+}
+
+/// The inline route tables of a listener.
+fn route_configs(listener: &Value) -> Vec<Value> {
+    let chains = listener["filter_chains"].as_array().into_iter().flatten().chain(listener.get("default_filter_chain"));
+    let filters = chains.flat_map(|c| c["filters"].as_array().into_iter().flatten());
+    filters.filter_map(|f| f["typed_config"].get("route_config").cloned()).collect()
+}
+
+fn timestamp(at: SystemTime) -> String {
+    let mut text = Vec::new();
+    TimeFormat::default().write(at, &mut text);
+    String::from_utf8(text).unwrap_or_default()
+}
+
+fn resident_bytes() -> u64 {
+    const PAGE: u64 = 4096;
+    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * PAGE
+}
