@@ -27,8 +27,20 @@ const MAX_ISSUES: usize = 1000;
 
 /// Checks an encoded message; issues have paths but no places.
 pub(crate) fn check(message: &'static Message, bytes: &[u8], support: Option<&Support>, unknown: UnknownFields) -> Vec<Issue> {
-    let mut checker =
-        Checker { support, unknown, issues: Vec::new(), path: Path::default(), hidden: 0, depth: 0, total: 0, quiet: 0, rules_off: 0 };
+    // Envoy reads the bootstrap before its runtime.
+    let lenient = message.name == "envoy.config.bootstrap.v3.Bootstrap";
+    let mut checker = Checker {
+        support,
+        unknown,
+        lenient,
+        issues: Vec::new(),
+        path: Path::default(),
+        hidden: 0,
+        depth: 0,
+        total: 0,
+        quiet: 0,
+        rules_off: 0,
+    };
     checker.message(message, bytes);
     checker.issues
 }
@@ -42,6 +54,8 @@ struct Checker<'s> {
     hidden: usize,
     depth: usize,
     total: usize,
+    /// In the bootstrap itself, which Envoy reads before its runtime: what is deprecated for good is only warned about there.
+    lenient: bool,
     /// Inside so many unsupported fields: what is below them is not reported as unsupported again.
     quiet: usize,
     /// Inside so many fields whose rules are skipped.
@@ -183,7 +197,10 @@ impl Checker<'_> {
         self.quiet += usize::from(unsupported);
         let rule = rule.filter(|_| self.rules_off == 0);
         // Envoy checks what stands in an `Any` when it makes the extension; nothing is made of metadata.
-        let data = usize::from(message.name == "envoy.config.core.v3.Metadata");
+        let data = usize::from(
+            matches!(message.name, "envoy.config.core.v3.Metadata" | "envoy.extensions.filters.http.set_metadata.v3.Metadata")
+                && inner_any(field),
+        );
         self.rules_off += data;
         let result = if field.map {
             self.map(field, records, rule)
@@ -203,7 +220,7 @@ impl Checker<'_> {
 
     fn deprecated(&mut self, message: &Message, field: &Field) {
         let text = format!("{}.{} is deprecated", message.name, field.name);
-        let issue = if field.disallowed {
+        let issue = if field.disallowed && !self.lenient {
             Issue::error(IssueCode::ConfigInvalid, self.path.text(), format!("{text} and Envoy refuses it"))
         } else {
             Issue::warning(IssueCode::ConfigInvalid, self.path.text(), text)
@@ -275,6 +292,15 @@ impl Checker<'_> {
             && let Err(broken) = value_check(&rule.check, field, value)?
         {
             self.broken(broken, value_text(field, value).map(|t| if field.kind == Kind::String { show(&t) } else { t }));
+        } else if let (Kind::Message, Value::Bytes(bytes)) = (field.kind, value)
+            && field.message().well_known == WellKnown::Duration
+            && self.rules_off == 0
+        {
+            // Envoy refuses these where it uses them: nothing of its configuration goes back in time.
+            let (s, n) = seconds(bytes)?;
+            if s < 0 || n < 0 {
+                self.broken(Broken("a duration that is not negative".to_owned()), value_text(field, value));
+            }
         }
         if let (Kind::Message, Value::Bytes(bytes)) = (field.kind, value) {
             let skip = usize::from(rule.is_some_and(|r| r.skip));
@@ -289,7 +315,7 @@ impl Checker<'_> {
         let Value::Varint(raw) = value else { return };
         let values = field.enumeration();
         let Some(found) = values.by_number(raw as i64 as i32) else { return };
-        if found.disallowed {
+        if found.disallowed && !self.lenient {
             let text = format!("{} is deprecated and Envoy refuses it", found.name);
             let issue = Issue::error(IssueCode::ConfigInvalid, self.path.text(), text).got(found.name);
             self.issue(issue);
@@ -425,9 +451,9 @@ impl Checker<'_> {
             self.path.push(Step::Field("value"));
         }
         // The bytes inside are decoded by a decoder of their own.
-        let outer = std::mem::take(&mut self.depth);
+        let outer = (std::mem::take(&mut self.depth), std::mem::take(&mut self.lenient));
         self.message(message, value);
-        self.depth = outer;
+        (self.depth, self.lenient) = outer;
         if well_known {
             self.path.pop();
         }
@@ -461,9 +487,9 @@ impl Checker<'_> {
                     self.issue(issue);
                 }
                 if !broken {
-                    let outer = std::mem::take(&mut self.depth);
+                    let outer = (std::mem::take(&mut self.depth), std::mem::take(&mut self.lenient));
                     self.message(message, &bytes);
-                    self.depth = outer;
+                    (self.depth, self.lenient) = outer;
                 }
             }
             Err(Malformed) => self.malformed(),
@@ -483,6 +509,12 @@ pub(crate) fn typed_struct_bytes(
     let Ok(doc) = Document::parse(Arc::new(Input::object(json.to_string()))) else { return Err(Malformed) };
     let encoded = encode::encode(&doc, message, unknown, &Places::default());
     Ok((encoded.bytes, encoded.issues))
+}
+
+/// Whether a field holds an `Any`, be it in a list or a map.
+fn inner_any(field: &Field) -> bool {
+    let is_any = |f: &Field| f.kind == Kind::Message && f.message().well_known == WellKnown::Any;
+    if field.map { field.message().fields.get(1).is_some_and(is_any) } else { is_any(field) }
 }
 
 /// Whether an extension's configuration comes as a type URL and a Struct.

@@ -198,6 +198,10 @@ fn what_envoy_no_longer_takes_is_an_error() {
     };
     assert!(errors(&yaml(&limit("dynamic_metadata"))).ends_with("dynamic_metadata is deprecated and Envoy refuses it"));
     assert_eq!(errors(&yaml(&limit("metadata"))), "OK");
+    // Outside of extensions, Envoy reads the bootstrap before its runtime and only warns.
+    let loaded = yaml("node: {id: a, cluster: b}\nhds_config: {refresh_delay: 1s}").unwrap();
+    assert_eq!(loaded.warnings.len(), 1);
+    assert_eq!(loaded.warnings[0].path, "hds_config.api_type");
 }
 
 #[test]
