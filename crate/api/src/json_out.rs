@@ -3,7 +3,8 @@
 use serde_json::{Map, Number, Value as Json};
 
 use crate::{
-    check::{any_parts, float, integer, map_entry, seconds, wrapped},
+    check::{any_parts, float, integer, is_typed_struct, map_entry, seconds, typed_struct_bytes, wrapped},
+    encode::UnknownFields,
     scalar,
     table::{self, Field, Kind, Message, WellKnown},
     wire::{Malformed, Reader, Value},
@@ -202,6 +203,17 @@ impl Shower {
             None => {
                 let text = if self.redact { REDACTED.to_owned() } else { scalar::base64_encode(value) };
                 out.insert("value".to_owned(), text.into());
+            }
+            Some(message) if self.redact && is_typed_struct(message) => {
+                let mut fields = self.fields(message, value, hidden, depth + 1)?;
+                // What is secret is known by the fields of the message that the struct stands for.
+                let (url, structure) = any_parts(value)?;
+                if let Some(real) = table::message_by_type_url(url)
+                    && let Ok((bytes, _)) = typed_struct_bytes(real, structure, UnknownFields::Ignore)
+                {
+                    fields.insert("value".to_owned(), self.message(real, &bytes, hidden, depth + 1)?);
+                }
+                out.extend(fields);
             }
             Some(message) if message.well_known == WellKnown::None => {
                 out.extend(self.fields(message, value, hidden, depth + 1)?);

@@ -148,3 +148,17 @@ fn extensions_are_unpacked_also_from_a_struct() {
     let issues = unpack(&prost_types::Any { type_url: "a/b".into(), value: Vec::new() }).unwrap_err();
     assert_eq!(issues[0].path, "@type");
 }
+
+#[test]
+fn secrets_in_a_struct_are_redacted_too() {
+    let any = "\"@type\": type.googleapis.com/xds.type.v3.TypedStruct, type_url: \
+               type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret, \
+               value: {name: s, tls_certificate: {private_key: {inline_string: hunter2}, certificate_chain: {inline_string: C}}}";
+    let text = format!("{{name: x, typed_config: {{{any}}}}}");
+    const EXTENSION: &str = "envoy.config.core.v3.TypedExtensionConfig";
+    let bytes = read(EXTENSION, vec![Input::yaml(text)], &Options::default()).unwrap().bytes;
+    let shown = to_json(EXTENSION, &bytes).unwrap();
+    assert!(!shown.to_string().contains("hunter2"), "{shown}");
+    assert_eq!(shown["typed_config"]["value"]["tls_certificate"]["certificate_chain"]["inline_string"], "C");
+    assert!(to_json_unredacted(EXTENSION, &bytes).unwrap().to_string().contains("hunter2"));
+}
