@@ -15,7 +15,7 @@
 //! assert_eq!(issues[0].hint.as_deref(), Some("did you mean \"clusters\"?"));
 //! ```
 //!
-//! A text goes through two walks. The first ([`Document`](document) to wire bytes) checks names and types and takes Envoy's leniences: enum
+//! A text goes through two walks. The first (document tree to wire bytes) checks names and types and takes Envoy's leniences: enum
 //! names in any letter case, one value for a list, `{seconds: 1}` for a duration, quoted numbers and bools, `!ignore`, only the first YAML document.
 //! The second walk reads the wire bytes, so that it serves binary files and xDS too ([`check`]): every protoc-gen-validate rule, deprecated
 //! fields, and what the engine does not support. Both collect all issues. Field and rule tables come from the descriptor set through `build.rs`.
