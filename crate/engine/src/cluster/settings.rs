@@ -6,6 +6,7 @@ use super::{circuit::Thresholds, host::Endpoint};
 use crate::{
     balance::Policy,
     http::settings::{Http1, Http2},
+    tls::ClientContext,
 };
 
 /// Settings of one cluster; the defaults are Envoy's.
@@ -35,6 +36,8 @@ pub struct Settings {
     pub max_response_headers_bytes: usize,
     /// `circuit_breakers`, by priority: default, high.
     pub thresholds: [Thresholds; 2],
+    /// `transport_socket`: TLS; clear text where absent.
+    pub tls: Option<Arc<ClientContext>>,
     /// `upstream_connection_options.tcp_keepalive`
     pub tcp_keepalive: Option<TcpKeepalive>,
 }
@@ -54,6 +57,7 @@ impl Default for Settings {
             max_headers_count: 100,
             max_response_headers_bytes: 60 * 1024,
             thresholds: [Thresholds::default(); 2],
+            tls: None,
             tcp_keepalive: None,
         }
     }

@@ -1,65 +1,344 @@
 //! Compiles `Cluster`.
 
-use std::sync::Arc;
+// Deprecated fields are Envoy's, and are read as long as Envoy reads them.
+#![allow(deprecated)]
 
-use plenipo_api::proto::envoy::config::{
-    cluster::v3::{
-        Cluster,
-        cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy},
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use plenipo_api::proto::envoy::{
+    config::{
+        cluster::v3::{
+            CircuitBreakers, Cluster, circuit_breakers,
+            cluster::{ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, LbConfig, LbPolicy},
+        },
+        core::v3::{Address, HealthStatus, HttpProtocolOptions, RoutingPriority, SocketAddress, address, transport_socket},
+        endpoint::v3::{LbEndpoint, lb_endpoint::HostIdentifier},
     },
-    core::v3::{address::Address, socket_address::PortSpecifier},
-    endpoint::v3::lb_endpoint::HostIdentifier,
+    extensions::{
+        network::dns_resolver::cares::v3::CaresDnsResolverConfig,
+        upstreams::http::v3::{
+            HttpProtocolOptions as UpstreamOptions,
+            http_protocol_options::{UpstreamProtocolOptions, explicit_http_config::ProtocolConfig},
+        },
+    },
 };
 
 use super::{
+    any,
     issues::{At, Issues},
-    value,
+    manager, tls, value,
 };
 use crate::{
     balance::Policy,
-    cluster::{Discovery, DnsEndpoint, DnsSettings, Endpoint, LookupFamily, Settings},
+    cluster::{
+        Discovery, DnsEndpoint, DnsSettings, Endpoint, FailureRefresh, LookupFamily, ResolverConfig, RetryBudget, Settings, TcpKeepalive,
+        Thresholds, UpstreamProtocol,
+    },
 };
+
+const UPSTREAM_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+const CARES: &str = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig";
+const RAW_BUFFER: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
+const UPSTREAM_TLS: &str = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
 
 /// Compiles the settings of a cluster.
 pub fn compile(config: &Cluster, at: &At<'_>, issues: &mut Issues) -> Option<Settings> {
-    let mut settings = Settings::default();
-    if config.connect_timeout.is_some() {
-        settings.connect_timeout = value::duration(config.connect_timeout.as_ref(), &at.field("connect_timeout"), issues)?;
+    let before = issues.len();
+    let mut settings =
+        Settings { alt_stat_name: Some(&*config.alt_stat_name).filter(|n| !n.is_empty()).map(Into::into), ..Settings::default() };
+    if let Some(timeout) = value::duration(config.connect_timeout.as_ref(), &at.field("connect_timeout"), issues) {
+        settings.connect_timeout = timeout;
     }
-    settings.policy = match config.lb_policy() {
+    if let Some(limit) = config.per_connection_buffer_limit_bytes {
+        settings.per_connection_buffer_limit = limit as usize;
+    }
+    settings.policy = policy(config, at, issues);
+    protocol(config, &mut settings, at, issues);
+    settings.discovery = discovery(config, at, issues);
+    if let Some(breakers) = &config.circuit_breakers {
+        thresholds(breakers, &mut settings, &at.field("circuit_breakers"), issues);
+    }
+    if let Some(keepalive) = config.upstream_connection_options.as_ref().and_then(|o| o.tcp_keepalive) {
+        let seconds = |s: Option<u32>| s.map(|s| Duration::from_secs(s.into()));
+        settings.tcp_keepalive = Some(TcpKeepalive {
+            probes: keepalive.keepalive_probes,
+            time: seconds(keepalive.keepalive_time),
+            interval: seconds(keepalive.keepalive_interval),
+        });
+    }
+    settings.tls = transport_socket(config, &settings, at, issues);
+    let failed = issues[before..].iter().any(|i| i.severity == plenipo_api::Severity::Error);
+    (!failed).then_some(settings)
+}
+
+fn policy(config: &Cluster, at: &At<'_>, issues: &mut Issues) -> Policy {
+    match config.lb_policy() {
+        LbPolicy::RoundRobin => Policy::RoundRobin,
+        LbPolicy::LeastRequest => {
+            let choices = match &config.lb_config {
+                Some(LbConfig::LeastRequestLbConfig(c)) => c.choice_count.unwrap_or(2),
+                _ => 2,
+            };
+            Policy::LeastRequest { choices: choices.max(2), bias: 1.0 }
+        }
         LbPolicy::Random => Policy::Random,
-        _ => Policy::RoundRobin,
-    };
-    let (mut endpoints, mut names) = (Vec::new(), Vec::new());
-    for l in config.load_assignment.iter().flat_map(|a| &a.endpoints) {
-        for e in &l.lb_endpoints {
-            let Some(HostIdentifier::Endpoint(ep)) = &e.host_identifier else { continue };
-            let Some(Address::SocketAddress(sa)) = ep.address.as_ref().and_then(|a| a.address.as_ref()) else { continue };
-            let Some(PortSpecifier::PortValue(port)) = sa.port_specifier else { continue };
-            match sa.address.parse() {
-                Ok(ip) => endpoints.push(Endpoint::new(std::net::SocketAddr::new(ip, port as u16))),
-                Err(_) => {}
-            }
-            names.push(DnsEndpoint { name: Arc::from(&*sa.address), port: port as u16, hostname: Arc::from(&*sa.address), weight: 1 });
+        other => {
+            issues.push(at.field("lb_policy").unsupported("this policy is not implemented").got(other.as_str_name()));
+            Policy::RoundRobin
         }
     }
+}
+
+/// The protocol and its options: in `typed_extension_protocol_options`, or in the old fields.
+fn protocol(config: &Cluster, settings: &mut Settings, at: &At<'_>, issues: &mut Issues) {
+    let map = at.field("typed_extension_protocol_options");
+    if let Some(typed) = config.typed_extension_protocol_options.get(UPSTREAM_OPTIONS) {
+        let at = map.key(UPSTREAM_OPTIONS);
+        let Some(options) = any::decode::<UpstreamOptions>(typed, &at, issues) else { return };
+        if let Some(common) = &options.common_http_protocol_options {
+            common_options(common, settings, &at.field("common_http_protocol_options"), issues);
+        }
+        let explicit = match options.upstream_protocol_options {
+            Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit)) => explicit.protocol_config,
+            _ => {
+                issues.push(at.unsupported("only explicit_http_config is implemented"));
+                return;
+            }
+        };
+        let at = at.field("explicit_http_config");
+        settings.protocol = match explicit {
+            Some(ProtocolConfig::HttpProtocolOptions(o)) => UpstreamProtocol::Http1(manager::http1(&o)),
+            Some(ProtocolConfig::Http2ProtocolOptions(o)) => {
+                UpstreamProtocol::Http2(manager::http2(&o, &at.field("http2_protocol_options"), issues))
+            }
+            Some(ProtocolConfig::Http3ProtocolOptions(_)) | None => {
+                issues.push(at.unsupported("HTTP/3 is not implemented"));
+                return;
+            }
+        };
+        return;
+    }
+    if let Some(common) = &config.common_http_protocol_options {
+        common_options(common, settings, &at.field("common_http_protocol_options"), issues);
+    }
+    if let Some(max) = config.max_requests_per_connection {
+        settings.max_requests_per_connection = max;
+    }
+    if let Some(options) = &config.http2_protocol_options {
+        settings.protocol = UpstreamProtocol::Http2(manager::http2(options, &at.field("http2_protocol_options"), issues));
+    } else if let Some(options) = &config.http_protocol_options {
+        settings.protocol = UpstreamProtocol::Http1(manager::http1(options));
+    }
+}
+
+fn common_options(options: &HttpProtocolOptions, settings: &mut Settings, at: &At<'_>, issues: &mut Issues) {
+    settings.idle_timeout = value::limit(options.idle_timeout.as_ref(), settings.idle_timeout, &at.field("idle_timeout"), issues);
+    settings.max_connection_duration =
+        value::limit(options.max_connection_duration.as_ref(), None, &at.field("max_connection_duration"), issues);
+    if let Some(max) = options.max_headers_count {
+        settings.max_headers_count = max as usize;
+    }
+    if let Some(max) = options.max_requests_per_connection {
+        settings.max_requests_per_connection = max;
+    }
+}
+
+fn discovery(config: &Cluster, at: &At<'_>, issues: &mut Issues) -> Discovery {
     let kind = match config.cluster_discovery_type {
-        Some(ClusterDiscoveryType::Type(t)) => DiscoveryType::try_from(t).unwrap_or_default(),
+        Some(ClusterDiscoveryType::Type(kind)) => DiscoveryType::try_from(kind).unwrap_or_default(),
         _ => DiscoveryType::Static,
     };
-    settings.discovery = match kind {
-        DiscoveryType::Static => Discovery::Static(endpoints),
-        _ => Discovery::Dns(Box::new(DnsSettings {
-            strict: kind == DiscoveryType::StrictDns,
-            names,
-            refresh: std::time::Duration::from_secs(5),
-            jitter: Default::default(),
-            respect_ttl: false,
-            failure_refresh: None,
-            family: LookupFamily::Auto,
-            resolver: Default::default(),
-            wait_for_warm_on_init: true,
-        })),
-    };
-    Some(settings)
+    match kind {
+        DiscoveryType::Static => Discovery::Static(static_endpoints(config, at, issues)),
+        DiscoveryType::StrictDns | DiscoveryType::LogicalDns => {
+            Discovery::Dns(Box::new(dns(config, kind == DiscoveryType::StrictDns, at, issues)))
+        }
+        other => {
+            issues.push(at.field("type").unsupported("this kind of discovery is not implemented").got(other.as_str_name()));
+            Discovery::Static(Vec::new())
+        }
+    }
+}
+
+/// Walks the endpoints that may get traffic; each with its address and place.
+fn endpoints(
+    config: &Cluster,
+    at: &At<'_>,
+    issues: &mut Issues,
+    mut see: impl FnMut(&LbEndpoint, &str, &SocketAddress, &At<'_>, &mut Issues),
+) {
+    let Some(assignment) = &config.load_assignment else { return };
+    let at = at.field("load_assignment");
+    let localities = at.field("endpoints");
+    for (i, locality) in assignment.endpoints.iter().enumerate() {
+        let at = localities.index(i);
+        if locality.priority != 0 {
+            issues.push(at.field("priority").unsupported("priorities are not implemented").got(locality.priority.to_string()));
+        }
+        let list = at.field("lb_endpoints");
+        for (i, endpoint) in locality.lb_endpoints.iter().enumerate() {
+            let at = list.index(i);
+            let Some(HostIdentifier::Endpoint(inner)) = &endpoint.host_identifier else {
+                issues.push(at.invalid("an endpoint needs an address"));
+                continue;
+            };
+            if matches!(endpoint.health_status(), HealthStatus::Unhealthy | HealthStatus::Draining | HealthStatus::Timeout) {
+                continue;
+            }
+            let at = at.field("endpoint");
+            let at = at.field("address");
+            match inner.address.as_ref().and_then(|a| a.address.as_ref()) {
+                Some(address::Address::SocketAddress(socket)) => {
+                    see(endpoint, &inner.hostname, socket, &at.field("socket_address"), issues)
+                }
+                Some(_) => issues.push(at.unsupported("only socket_address is implemented")),
+                None => issues.push(at.invalid("an endpoint needs an address")),
+            }
+        }
+    }
+}
+
+fn static_endpoints(config: &Cluster, at: &At<'_>, issues: &mut Issues) -> Vec<Endpoint> {
+    let mut found = Vec::new();
+    endpoints(config, at, issues, |endpoint, hostname, socket, at, issues| {
+        if let Some(address) = value::socket_address(socket, at, issues) {
+            found.push(Endpoint { address, hostname: hostname.into(), weight: endpoint.load_balancing_weight.unwrap_or(1) });
+        }
+    });
+    found
+}
+
+fn dns(config: &Cluster, strict: bool, at: &At<'_>, issues: &mut Issues) -> DnsSettings {
+    let mut names = Vec::new();
+    endpoints(config, at, issues, |endpoint, hostname, socket, at, issues| {
+        if let Some(port) = value::port(socket, at, issues) {
+            let name: Arc<str> = socket.address.as_str().into();
+            let hostname = if hostname.is_empty() { name.clone() } else { hostname.into() };
+            names.push(DnsEndpoint { name, port, hostname, weight: endpoint.load_balancing_weight.unwrap_or(1) });
+        }
+    });
+    if !strict && names.len() != 1 {
+        let message = "LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single lb_endpoint";
+        issues.push(at.field("load_assignment").invalid(message).got(names.len().to_string()));
+    }
+    let failure_at = at.field("dns_failure_refresh_rate");
+    let failure_refresh = config.dns_failure_refresh_rate.as_ref().and_then(|rate| {
+        let base = value::duration(rate.base_interval.as_ref(), &failure_at.field("base_interval"), issues)?;
+        let max = value::duration(rate.max_interval.as_ref(), &failure_at.field("max_interval"), issues).unwrap_or(base * 10);
+        Some(FailureRefresh { base, max })
+    });
+    DnsSettings {
+        strict,
+        names,
+        refresh: value::duration(config.dns_refresh_rate.as_ref(), &at.field("dns_refresh_rate"), issues).unwrap_or(Duration::from_secs(5)),
+        jitter: value::duration(config.dns_jitter.as_ref(), &at.field("dns_jitter"), issues).unwrap_or_default(),
+        respect_ttl: config.respect_dns_ttl,
+        failure_refresh,
+        family: match config.dns_lookup_family() {
+            DnsLookupFamily::Auto => LookupFamily::Auto,
+            DnsLookupFamily::V4Only => LookupFamily::V4Only,
+            DnsLookupFamily::V6Only => LookupFamily::V6Only,
+            DnsLookupFamily::V4Preferred => LookupFamily::V4Preferred,
+            DnsLookupFamily::All => LookupFamily::All,
+        },
+        resolver: resolver(config, at, issues),
+        wait_for_warm_on_init: config.wait_for_warm_on_init.unwrap_or(true),
+    }
+}
+
+fn resolver(config: &Cluster, at: &At<'_>, issues: &mut Issues) -> ResolverConfig {
+    let mut resolver = ResolverConfig { tcp: config.use_tcp_for_dns_lookups, ..ResolverConfig::default() };
+    if let Some(typed) = &config.typed_dns_resolver_config {
+        let at = at.field("typed_dns_resolver_config");
+        let at = at.field("typed_config");
+        let Some(any) = typed.typed_config.as_ref() else { return resolver };
+        if any::type_name(any) != CARES {
+            issues.push(at.unsupported("only the c-ares resolver's configuration is read").got(any::type_name(any)));
+            return resolver;
+        }
+        let Some(cares) = any::decode::<CaresDnsResolverConfig>(any, &at, issues) else { return resolver };
+        resolver.servers = servers(&cares.resolvers, &at.field("resolvers"), issues);
+        if let Some(options) = cares.dns_resolver_options {
+            resolver.tcp = options.use_tcp_for_dns_lookups;
+            resolver.no_search = options.no_default_search_domain;
+        }
+        if let Some(seconds) = cares.query_timeout_seconds {
+            resolver.timeout = Duration::from_secs(seconds);
+        }
+        resolver.tries = cares.query_tries.unwrap_or(resolver.tries);
+    } else if let Some(old) = &config.dns_resolution_config {
+        let at = at.field("dns_resolution_config");
+        resolver.servers = servers(&old.resolvers, &at.field("resolvers"), issues);
+        if let Some(options) = old.dns_resolver_options {
+            resolver.tcp = options.use_tcp_for_dns_lookups;
+            resolver.no_search = options.no_default_search_domain;
+        }
+    } else {
+        resolver.servers = servers(&config.dns_resolvers, &at.field("dns_resolvers"), issues);
+    }
+    resolver
+}
+
+fn servers(list: &[Address], at: &At<'_>, issues: &mut Issues) -> Vec<SocketAddr> {
+    let mut found = Vec::new();
+    for (i, address) in list.iter().enumerate() {
+        let at = at.index(i);
+        match &address.address {
+            Some(address::Address::SocketAddress(socket)) => {
+                found.extend(value::socket_address(socket, &at.field("socket_address"), issues))
+            }
+            _ => issues.push(at.invalid("a resolver needs a socket_address")),
+        }
+    }
+    found
+}
+
+fn thresholds(config: &CircuitBreakers, settings: &mut Settings, at: &At<'_>, issues: &mut Issues) {
+    let list = at.field("thresholds");
+    for (i, one) in config.thresholds.iter().enumerate() {
+        let at = list.index(i);
+        let slot = match one.priority() {
+            RoutingPriority::Default => 0,
+            RoutingPriority::High => 1,
+        };
+        settings.thresholds[slot] = threshold(one, &at, issues);
+    }
+}
+
+fn threshold(config: &circuit_breakers::Thresholds, _at: &At<'_>, _issues: &mut Issues) -> Thresholds {
+    let defaults = Thresholds::default();
+    Thresholds {
+        connections: config.max_connections.unwrap_or(defaults.connections),
+        pending: config.max_pending_requests.unwrap_or(defaults.pending),
+        requests: config.max_requests.unwrap_or(defaults.requests),
+        retries: config.max_retries.unwrap_or(defaults.retries),
+        retry_budget: config.retry_budget.as_ref().map(|budget| RetryBudget {
+            percent: budget.budget_percent.as_ref().map_or(20.0, |p| p.value),
+            min_concurrency: budget.min_retry_concurrency.unwrap_or(3),
+        }),
+    }
+}
+
+fn transport_socket(config: &Cluster, settings: &Settings, at: &At<'_>, issues: &mut Issues) -> Option<Arc<crate::tls::ClientContext>> {
+    let socket = config.transport_socket.as_ref()?;
+    let at = at.field("transport_socket");
+    let at_config = at.field("typed_config");
+    match &socket.config_type {
+        Some(transport_socket::ConfigType::TypedConfig(typed)) => match any::type_name(typed) {
+            RAW_BUFFER => None,
+            UPSTREAM_TLS => {
+                let context = any::decode(typed, &at_config, issues)?;
+                let h2 = matches!(settings.protocol, UpstreamProtocol::Http2(_));
+                tls::client(&context, h2, &at_config, issues).map(Arc::new)
+            }
+            other => {
+                issues.push(at_config.unsupported("this transport socket is not implemented").got(other));
+                None
+            }
+        },
+        None => {
+            issues.push(at.invalid("a transport socket needs its typed_config").got(&*socket.name));
+            None
+        }
+    }
 }

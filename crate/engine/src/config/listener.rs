@@ -155,7 +155,7 @@ fn filter_chain(chain: &proto::FilterChain, prefix: &str, context: &Context<'_>,
     };
     let tls = match &chain.transport_socket {
         None => None,
-        Some(socket) => tls_context(socket, context, &at.field("transport_socket"), issues)?,
+        Some(socket) => tls_context(socket, &at.field("transport_socket"), issues)?,
     };
     let handshake =
         value::limit(chain.transport_socket_connect_timeout.as_ref(), None, &at.field("transport_socket_connect_timeout"), issues);
@@ -163,19 +163,14 @@ fn filter_chain(chain: &proto::FilterChain, prefix: &str, context: &Context<'_>,
 }
 
 #[allow(clippy::option_option, reason = "the outer tells whether it compiled, the inner whether there is TLS")]
-fn tls_context(
-    socket: &TransportSocket,
-    context: &Context<'_>,
-    at: &At<'_>,
-    issues: &mut Issues,
-) -> Option<Option<Arc<crate::tls::ServerContext>>> {
+fn tls_context(socket: &TransportSocket, at: &At<'_>, issues: &mut Issues) -> Option<Option<Arc<crate::tls::ServerContext>>> {
     let at = at.field("typed_config");
     match &socket.config_type {
         Some(SocketConfig::TypedConfig(typed)) => match any::type_name(typed) {
             "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer" => Some(None),
             "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext" => {
                 let config = any::decode(typed, &at, issues)?;
-                tls::server(&config, context, &at, issues).map(|c| Some(Arc::new(c)))
+                tls::server(&config, &at, issues).map(|c| Some(Arc::new(c)))
             }
             other => {
                 issues.push(at.unsupported("this transport socket is not implemented").got(other));

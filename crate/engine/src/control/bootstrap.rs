@@ -10,7 +10,7 @@ use plenipo_api::{
 };
 use tokio::sync::oneshot;
 
-use super::{Applied, Control, Kind, Owner, decode_cluster, decode_listener, has_error, publish, resources::name_of};
+use super::{Applied, Control, Kind, decode_cluster, decode_listener, has_error, publish, resources::name_of};
 use crate::{
     access_log::{AccessLog, Files},
     config::{self, Context, SUPPORT, issues::At},
@@ -46,7 +46,8 @@ impl Control {
         let place = |kind: Kind, name: &str| paths(&loaded, kind, name);
         let admin = self.bind_admin(&loaded, &mut warnings)?;
         self.shared.view.store(Arc::new(super::View::new(loaded.bytes.clone(), self.node.bytes.clone())));
-        let plan = self.resources.plan(Owner::Bootstrap, named, Vec::new(), false).map_err(|(_, name)| Error::state(name))?;
+        let plan =
+            self.resources.plan(self.shared.options.static_owner, named, Vec::new(), false).map_err(|(_, name)| Error::state(name))?;
         let result = self.carry_out(plan, cancel, &place).await;
         let mut applied = result.map_err(|mut e| {
             e.issues = annotated(e.issues, &loaded);

@@ -226,28 +226,12 @@ impl Control {
                     let _ = done.send(result);
                 }
                 Some(Command::Drain(timeout, done)) => {
-                    let report = self.end(Some(timeout)).await;
+                    let report = self.end_unless_stopped(Some(timeout), inbox).await;
                     let _ = done.send(report);
                     return;
                 }
                 Some(Command::Stop(grace, done)) => {
-                    // A second, shorter stop must not wait for a first, longer one.
-                    let report = {
-                        let end = self.end(grace);
-                        tokio::pin!(end);
-                        loop {
-                            tokio::select! {
-                                report = &mut end => break Some(report),
-                                next = inbox.recv() => match next {
-                                    Some(Command::Stop(None, _)) | None => break None,
-                                    Some(_) => {}
-                                },
-                            }
-                        }
-                    };
-                    if report.is_none() {
-                        self.end(None).await;
-                    }
+                    self.end_unless_stopped(grace, inbox).await;
                     let _ = done.send(());
                     return;
                 }
@@ -259,6 +243,40 @@ impl Control {
                 }
             }
         }
+    }
+
+    /// Ends everything after a drain; a stop without one that comes meanwhile does not wait for it.
+    async fn end_unless_stopped(&mut self, grace: Option<Duration>, inbox: &mut mpsc::UnboundedReceiver<Command>) -> DrainReport {
+        let mut waiting = None;
+        let ended = {
+            let end = self.end(grace);
+            tokio::pin!(end);
+            loop {
+                tokio::select! {
+                    report = &mut end => break Some(report),
+                    next = inbox.recv() => match next {
+                        Some(Command::Stop(None, done)) => {
+                            waiting = Some(done);
+                            break None;
+                        }
+                        None => break None,
+                        Some(_) => {}
+                    },
+                }
+            }
+        };
+        let report = match ended {
+            Some(report) => report,
+            None => {
+                let reset = self.requests_under_way();
+                self.end(None).await;
+                DrainReport { reset, ..DrainReport::default() }
+            }
+        };
+        if let Some(done) = waiting {
+            let _ = done.send(());
+        }
+        report
     }
 
     /// Reads the documents of a change: each resource's name and its wire form.

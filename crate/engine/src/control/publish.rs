@@ -360,7 +360,7 @@ impl Control {
         report
     }
 
-    fn requests_under_way(&self) -> u64 {
+    pub(super) fn requests_under_way(&self) -> u64 {
         let mut sum = 0;
         self.shared.stats.visit(|name, reading| {
             if name.starts_with("http.") && name.ends_with(".downstream_rq_active") && !name.starts_with("http.admin.") {
@@ -406,7 +406,12 @@ fn cancelled() -> Error {
 }
 
 fn bind_message(name: &str, address: SocketAddr, error: &io::Error) -> String {
-    let code = if error.kind() == io::ErrorKind::AddrInUse { "EADDRINUSE: " } else { "" };
+    let code = match error.kind() {
+        io::ErrorKind::AddrInUse => "EADDRINUSE: ",
+        io::ErrorKind::AddrNotAvailable => "EADDRNOTAVAIL: ",
+        io::ErrorKind::PermissionDenied => "EACCES: ",
+        _ => "",
+    };
     format!("{code}{name}: cannot bind to {address}: {error}")
 }
 

@@ -127,6 +127,8 @@ pub enum Event {
     Draining,
     /// The proxy has ended.
     Stopped,
+    /// The control side failed; the proxy has ended.
+    Crashed,
     /// The admin interface was asked to end the proxy (`/quitquitquit`).
     QuitRequested,
 }
@@ -215,9 +217,11 @@ impl Proxy {
         let (commands, inbox) = mpsc::unbounded_channel();
         let (done, started) = oneshot::channel();
         let for_control = shared.clone();
-        let spawned = thread::Builder::new()
-            .name("plenipo-control".into())
-            .spawn(move || control::run(for_control, inbox, control::Start { bootstrap, cancel, done }));
+        let spawned = thread::Builder::new().name("plenipo-control".into()).spawn(move || {
+            let guard = CrashGuard(for_control.clone());
+            control::run(for_control, inbox, control::Start { bootstrap, cancel, done });
+            drop(guard);
+        });
         match spawned {
             Ok(thread) => *lock(&shared.control) = Some(thread),
             Err(e) => {
@@ -350,6 +354,20 @@ impl Proxy {
     /// Drains listeners without stopping the proxy.
     pub fn drain_listeners(&self, drain: Drain) {
         let _ = self.0.send(Command::DrainListeners(drain));
+    }
+}
+
+/// Tells when the control thread ends by a panic: its workers end with it.
+struct CrashGuard(Arc<Shared>);
+
+impl Drop for CrashGuard {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            lock(&self.0.commands).take();
+            self.0.workers.store(Arc::default());
+            self.0.state.send_replace(State::Stopped);
+            self.0.emit(&Event::Crashed);
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use plenipo_api::UnknownFields;
 
 use super::host;
+use crate::control::Owner;
 
 /// Options of one proxy.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub struct Options {
     pub service_node: Option<String>,
     /// `node.locality.zone` in place of the bootstrap's (`--service-zone`).
     pub service_zone: Option<String>,
+    /// Who the bootstrap's clusters and listeners belong to; a program that made the bootstrap itself owns them.
+    pub static_owner: Owner,
     /// What is done with fields that Envoy's API does not have.
     pub unknown_fields: UnknownFields,
     /// Whether other processes may listen on the same ports (Envoy: always; here not by default).
@@ -45,6 +48,7 @@ impl Default for Options {
             service_cluster: None,
             service_node: None,
             service_zone: None,
+            static_owner: Owner::Bootstrap,
             unknown_fields: UnknownFields::Reject,
             share_port: false,
             drain_time: Duration::from_secs(600),

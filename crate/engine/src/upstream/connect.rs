@@ -53,7 +53,7 @@ pub async fn connect(cluster: &Arc<Cluster>, host: &Arc<Host>, permit: Permit) -
     // Made before the attempt, so that its drop takes the counts back however the attempt ends.
     let mut meta =
         Connected { cluster: cluster.clone(), host: host.clone(), local: address, opened, _permit: permit, _active: host.connection() };
-    let made = tokio::time::timeout(cluster.settings.connect_timeout, open(cluster, host, address)).await;
+    let made = tokio::time::timeout(cluster.settings.connect_timeout, open(cluster, address)).await;
     let failure = match made {
         Ok(Ok(transport)) => {
             stats.upstream_cx_connect_ms().record(opened.elapsed().as_millis() as u64);
@@ -71,7 +71,7 @@ pub async fn connect(cluster: &Arc<Cluster>, host: &Arc<Host>, permit: Permit) -
     Err(failure)
 }
 
-async fn open(cluster: &Cluster, host: &Host, address: SocketAddr) -> Result<Transport, Failure> {
+async fn open(cluster: &Cluster, address: SocketAddr) -> Result<Transport, Failure> {
     let stream = TcpStream::connect(address).await.map_err(|e| Failure::Connect(reason(&e)))?;
     // Small writes go out at once, as from Envoy; both calls can only fail on a socket that is already gone.
     let _ = stream.set_nodelay(true);
@@ -82,8 +82,10 @@ async fn open(cluster: &Cluster, host: &Host, address: SocketAddr) -> Result<Tra
         wanted = keepalive.probes.map_or(wanted.clone(), |n| wanted.clone().with_retries(n));
         let _ = SockRef::from(&stream).set_tcp_keepalive(&wanted);
     }
-    let _ = host;
-    Ok(Transport::raw(stream))
+    match &cluster.settings.tls {
+        None => Ok(Transport::raw(stream)),
+        Some(context) => context.connect(stream).await.map_err(|e| Failure::Connect(e.to_string())),
+    }
 }
 
 /// A connection's failure in Envoy's words.

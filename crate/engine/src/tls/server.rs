@@ -1,0 +1,98 @@
+//! The TLS context of a filter chain.
+
+use std::{fmt, io, sync::Arc};
+
+use rustls::{
+    RootCertStore, ServerConfig,
+    server::{ClientHello, NoClientAuth, ResolvesServerCert, WebPkiClientVerifier},
+    sign::CertifiedKey,
+};
+use tokio::net::TcpStream;
+use tokio_rustls::{StartHandshake, server::TlsStream};
+
+use super::{Identity, PROVIDER, TlsError, Versions};
+
+/// What a context is made of.
+pub struct ServerOptions {
+    /// The certificates; the first is for clients that ask for no name, or for one that none has.
+    pub identities: Vec<Identity>,
+    /// Who signs client certificates; they are not asked for without it.
+    pub client_roots: Option<RootCertStore>,
+    /// Whether a client must show one.
+    pub require_client_certificate: bool,
+    /// Protocols in order of preference.
+    pub alpn: Vec<Vec<u8>>,
+    /// Versions.
+    pub versions: Versions,
+}
+
+/// A compiled context.
+pub struct ServerContext(Arc<ServerConfig>);
+
+impl ServerContext {
+    /// Checks and compiles.
+    pub fn new(options: ServerOptions) -> Result<ServerContext, TlsError> {
+        let provider = PROVIDER.clone();
+        let verifier = match options.client_roots {
+            None => Arc::new(NoClientAuth),
+            Some(roots) => {
+                let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+                let builder = if options.require_client_certificate { builder } else { builder.allow_unauthenticated() };
+                builder.build().map_err(|e| TlsError(format!("cannot check client certificates: {e}")))?
+            }
+        };
+        let mut certificates = Vec::with_capacity(options.identities.len());
+        for identity in options.identities {
+            let key = CertifiedKey::from_der(identity.chain, identity.key, &provider)
+                .map_err(|e| TlsError(format!("certificate and private key do not fit: {e}")))?;
+            certificates.push((dns_names(&key), Arc::new(key)));
+        }
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&options.versions.list())
+            .map_err(|e| TlsError(e.to_string()))?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::new(ByName(certificates)));
+        config.alpn_protocols = options.alpn;
+        Ok(ServerContext(Arc::new(config)))
+    }
+
+    /// Finishes a handshake whose ClientHello was read.
+    pub async fn accept(&self, start: StartHandshake<TcpStream>) -> io::Result<TlsStream<TcpStream>> {
+        let mut config = self.0.clone();
+        if !shares_protocol(&config, &start.client_hello()) {
+            // As in Envoy a client whose protocols are all unknown gets a connection without ALPN, not an alert.
+            let mut without = ServerConfig::clone(&config);
+            without.alpn_protocols.clear();
+            config = Arc::new(without);
+        }
+        start.into_stream(config).await
+    }
+}
+
+fn shares_protocol(config: &ServerConfig, hello: &ClientHello<'_>) -> bool {
+    config.alpn_protocols.is_empty() || hello.alpn().is_none_or(|mut offered| offered.any(|p| config.alpn_protocols.iter().any(|o| o == p)))
+}
+
+/// Chooses a certificate by the names in it.
+struct ByName(Vec<(Vec<String>, Arc<CertifiedKey>)>);
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let wanted = hello.server_name().unwrap_or_default();
+        let wildcard = wanted.split_once('.').map(|(_, rest)| format!("*.{rest}"));
+        let by = |name: &str| self.0.iter().find(|(names, _)| names.iter().any(|n| n.eq_ignore_ascii_case(name)));
+        let found = by(wanted).or_else(|| by(wildcard.as_deref()?)).or_else(|| self.0.first());
+        found.map(|(_, key)| key.clone())
+    }
+}
+
+impl fmt::Debug for ByName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(names, _)| names)).finish()
+    }
+}
+
+fn dns_names(key: &CertifiedKey) -> Vec<String> {
+    let end_entity = key.cert.first().and_then(|c| webpki::EndEntityCert::try_from(c).ok());
+    end_entity.map(|c| c.valid_dns_names().map(str::to_owned).collect()).unwrap_or_default()
+}
