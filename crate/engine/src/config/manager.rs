@@ -207,6 +207,7 @@ pub fn http1(options: &core::Http1ProtocolOptions) -> Http1 {
             _ => HeaderCase::Lower,
         },
         enable_trailers: options.enable_trailers,
+        allow_chunked_length: options.allow_chunked_length,
         ..Http1::default()
     }
 }
