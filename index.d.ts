@@ -284,14 +284,16 @@ export interface ProxyOptions {
 export interface ApplyResult {
   /** The version that runs now; with `dryRun` the one that still runs. */
   version: string;
-  /** Names that are new. */
+  /** What is new, as `cluster/app`, `listener/http`. */
   added: string[];
-  /** Names whose content changed. */
+  /** What changed. */
   changed: string[];
-  /** Names that are gone. */
+  /** What is gone. */
   removed: string[];
   /** How many were given as they were already. */
   unchanged: number;
+  /** Listeners whose old connections drain. */
+  drained: string[];
   /** What is accepted, but worth a look. */
   warnings: ConfigIssue[];
 }
@@ -320,7 +322,7 @@ export interface ProxyEvents {
   draining: [];
   /** It stopped, whoever asked for it. */
   stopped: [];
-  /** Something fatal: the proxy cannot go on. */
+  /** Something fatal: the proxy has stopped (`ERR_PLENIPO_ENGINE_CRASH`). */
   error: [error: ProxyError];
 }
 
@@ -389,7 +391,7 @@ export class Proxy extends EventEmitter<ProxyEvents> implements AsyncDisposable 
   /**
    * Puts these endpoints in the place of a cluster's own: IP addresses with ports; none at all is allowed (503).
    * It is cheap, changes nothing else, and drains nothing: connections to endpoints that stay are kept. Calls in quick succession may be merged.
-   * An unknown cluster rejects at once with `ERR_PLENIPO_REF_NOT_FOUND`.
+   * An unknown cluster rejects at once with `ERR_PLENIPO_REF_NOT_FOUND`, a cluster that asks DNS with `ERR_PLENIPO_STATE`.
    */
   setEndpoints(cluster: string, endpoints: readonly Endpoint[]): Promise<void>;
   /**
@@ -399,10 +401,10 @@ export class Proxy extends EventEmitter<ProxyEvents> implements AsyncDisposable 
    */
   follow(source: AsyncIterable<ServiceSnapshot | readonly Endpoint[]>, options: { cluster: string; signal?: AbortSignal }): Follow;
   /**
-   * Stops taking new work and lets requests under way end: readiness fails, listeners close. Afterwards only `stop` is left to do.
+   * Takes no new work and lets requests under way end: readiness fails, listeners close. Afterwards the proxy has stopped.
    *
    * @param options `timeout`: after it, what still runs is reset (default 25 s). `signal`: ends the waiting as if the time were up.
-   * @returns How many requests ended by themselves, and how many were reset.
+   * @returns How many requests ended by themselves, and how many connections had to be reset.
    */
   drain(options?: { timeout?: Duration; signal?: AbortSignal }): Promise<{ completed: number; reset: number }>;
   /**

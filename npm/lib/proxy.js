@@ -3,7 +3,7 @@
 
 const { EventEmitter } = require('node:events');
 const check = require('./check.js');
-const { readConfig, readChange, readBootstrapFile } = require('./config.js');
+const { readConfig, readChange, readBootstrapFile, toBootstrap } = require('./config.js');
 const { milliseconds } = require('./duration.js');
 const { parseEndpoint } = require('./address.js');
 const { invalidArgument, stateError, fromNative } = require('./errors.js');
@@ -18,6 +18,7 @@ class Proxy extends EventEmitter {
   #options;
   #engine;
   #events;
+  #known;
   #starting = false;
   #kept = true;
   #holding = false;
@@ -54,26 +55,31 @@ class Proxy extends EventEmitter {
     check.signal(signal, 'signal');
     if (this.#starting || this.#engine !== undefined) throw stateError(`the proxy was started already (it is ${this.state})`);
     this.#starting = true;
-    const { file, text, bootstrap, clusters, listeners } = this.#config;
+    const { file, text } = this.#config;
+    const early = [];
+    let events;
     try {
-      const engine = new (native.load().Engine)(native.connect(), JSON.stringify(this.#options));
-      const start = file === undefined ? { bootstrap, clusters, listeners } : { file, text };
-      this.#events = native.open(
-        (event) => this.#onEvent(event),
+      const options = JSON.stringify({ ...this.#options, owned: file === undefined });
+      const engine = new (native.load().Engine)(native.connect(), options);
+      // What happens before the start is known to have worked is told afterwards, or not at all.
+      events = native.open(
+        (event) => (this.#engine === undefined ? early.push(event) : this.#onEvent(event)),
         (bridge, id) => engine.events(id),
       );
-      try {
-        await native.request((bridge, id) => engine.start(id, JSON.stringify(texts(start))), signal);
-      } catch (error) {
-        native.close(this.#events);
-        throw error;
-      }
+      const request = JSON.stringify(file === undefined ? { text: JSON.stringify(toBootstrap(this.#config)) } : { file, text });
+      await native.request((bridge, id) => engine.start(id, request), signal);
       this.#engine = engine;
+      this.#events = events;
       this.#config = undefined; // It may hold keys, and the engine has it now.
       this.#hold();
+    } catch (error) {
+      if (events !== undefined) native.close(events);
+      throw error;
     } finally {
       this.#starting = false;
     }
+    this.#known = JSON.stringify(this.addresses);
+    for (const event of early) this.#onEvent(event);
     return this;
   }
 
@@ -85,7 +91,8 @@ class Proxy extends EventEmitter {
     if (ifVersion !== undefined) check.string(ifVersion, 'ifVersion');
     check.signal(signal, 'signal');
     const engine = this.#running('apply');
-    const text = JSON.stringify({ ...texts(resources), dryRun: dryRun === true, replace: replace === true, ifVersion });
+    const texts = Object.fromEntries(Object.entries(resources).map(([kind, list]) => [kind, list.map((each) => JSON.stringify(each))]));
+    const text = JSON.stringify({ ...texts, dryRun: dryRun === true, replace: replace === true, ifVersion });
     return native.request((bridge, id) => engine.apply(id, text), signal);
   }
 
@@ -104,8 +111,7 @@ class Proxy extends EventEmitter {
       if (name) throw invalidArgument(`endpoints[${index}] must be an IP address, got ${check.show(host)}`);
       return { address: host, port, weight };
     });
-    const engine = this.#running('setEndpoints');
-    await native.request((bridge, id) => engine.setEndpoints(id, cluster, JSON.stringify(list)));
+    native.check(this.#running('setEndpoints').setEndpoints(cluster, JSON.stringify(list)));
   }
 
   follow(source, options) {
@@ -184,10 +190,31 @@ class Proxy extends EventEmitter {
   }
 
   #onEvent({ type, value, error }) {
-    if (type === 'stopped') this.#letGo();
+    switch (type) {
+      case 'quit':
+        // Somebody asked for it on the admin page; how it went is told by the event 'stopped'.
+        this.stop().catch(() => {});
+        return;
+      case 'stopped':
+      case 'error':
+        this.#letGo();
+        native.close(this.#events);
+        break;
+      default:
+    }
     if (error !== undefined) this.emit(type, fromNative(error));
-    else if (value === undefined) this.emit(type);
+    else if (value === undefined || value === null) this.emit(type);
     else this.emit(type, value);
+    if (type === 'applied') this.#tellAddresses();
+  }
+
+  /** A change may bring new listeners. */
+  #tellAddresses() {
+    const { addresses } = this;
+    const text = JSON.stringify(addresses);
+    if (text === this.#known) return;
+    this.#known = text;
+    this.emit('listening', addresses);
   }
 }
 
@@ -199,16 +226,6 @@ function readOptions(options) {
   }
   const drainTimeMs = drainTime === undefined ? undefined : milliseconds(drainTime, 'drainTime');
   return { concurrency, serviceCluster, serviceNode, serviceZone, drainTimeMs };
-}
-
-/** Each resource travels as a text of its own: the engine's reader takes texts. */
-function texts({ bootstrap, clusters, listeners, ...rest }) {
-  return {
-    ...rest,
-    bootstrap: bootstrap === undefined ? undefined : JSON.stringify(bootstrap),
-    clusters: clusters?.map((each) => JSON.stringify(each)),
-    listeners: listeners?.map((each) => JSON.stringify(each)),
-  };
 }
 
 module.exports = { Proxy };

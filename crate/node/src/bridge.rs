@@ -9,6 +9,7 @@ use napi::bindgen_prelude::{FnArgs, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Env, Status};
 use napi_derive::napi;
+use plenipo_engine::engine::{Proxy, State as ProxyState};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
@@ -48,6 +49,7 @@ struct State {
     over: bool,
     executor: Option<Executor>,
     cancels: HashMap<i64, oneshot::Sender<()>>,
+    proxies: Vec<Proxy>,
 }
 
 impl Shared {
@@ -128,16 +130,37 @@ impl Shared {
         refused(started)
     }
 
+    /// Remembers a proxy, to end it with the bridge.
+    pub fn keep(&self, proxy: &Proxy) {
+        let mut state = self.state();
+        // What never started, or has stopped, holds nothing but memory.
+        state.proxies.retain(|each| each.state() != ProxyState::Stopped);
+        state.proxies.push(proxy.clone());
+    }
+
+    /// Forgets a proxy that has ended.
+    pub fn forget(&self, proxy: &Proxy) {
+        self.state().proxies.retain(|each| !each.is_same(proxy));
+    }
+
     /// Ends everything, once: from here on JavaScript is not called any more.
     fn shutdown(&self) {
         self.sink.closed.store(true, Ordering::Release);
-        let executor = {
+        let (executor, cancels, proxies) = {
             let mut state = self.state();
             state.over = true;
-            state.executor.take()
+            (state.executor.take(), std::mem::take(&mut state.cancels), std::mem::take(&mut state.proxies))
         };
+        // Starts and changes that still warm end at once, or the control threads would not see that they are to end.
+        for (_, cancel) in cancels {
+            let _ = cancel.send(());
+        }
+        // First the thread that may be starting a proxy, so that none starts after it was to end.
         if let Some(executor) = executor {
             executor.stop();
+        }
+        for proxy in proxies {
+            proxy.kill();
         }
     }
 }

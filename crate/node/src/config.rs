@@ -1,6 +1,6 @@
 //! Reading and checking configurations for JavaScript.
 
-use plenipo_api::{Input, Options, read, to_json_unredacted};
+use plenipo_api::{Input, Options, UnknownFields, read, to_json_unredacted};
 use serde_json::Value;
 
 use crate::wire::{Failure, issues_json};
@@ -13,10 +13,7 @@ pub fn validate(text: String, file: Option<&str>) -> Value {
         Ok(input) => input,
         Err(failure) => return failure,
     };
-    match read(BOOTSTRAP, vec![input], &Options::default()) {
-        Ok(loaded) => issues_json(&loaded.warnings),
-        Err(issues) => issues_json(&issues),
-    }
+    issues_json(&plenipo_engine::engine::validate(vec![input], UnknownFields::Reject))
 }
 
 /// A file's Bootstrap as JSON, with its secrets.

@@ -1,7 +1,6 @@
 //! One thread with a tokio runtime: where a bridge's futures are polled. It starts with the first task.
 
 use std::future::Future;
-use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -44,14 +43,4 @@ impl Executor {
         // The thread's tasks catch their own panics; there is nobody to tell of one here.
         let _ = self.thread.join();
     }
-}
-
-/// Runs a future to its end on the executor while this thread waits, at most so long. `None`: it did not end.
-pub fn wait_for<T: Send + 'static>(executor: &Executor, future: impl Future<Output = T> + Send + 'static, limit: Duration) -> Option<T> {
-    let (sender, receiver) = mpsc::sync_channel(1);
-    executor.spawn(async move {
-        // The receiver is gone when the limit has passed.
-        let _ = sender.try_send(future.await);
-    });
-    receiver.recv_timeout(limit).ok()
 }

@@ -15,4 +15,16 @@ mod bridge;
 mod config;
 mod executor;
 mod kube;
+mod proxy;
 mod wire;
+
+use std::ffi::OsString;
+
+use napi_derive::napi;
+
+/// Runs the `plenipo` command with these arguments, until it has ended; gives the exit status. It handles its own signals.
+#[napi]
+pub fn cli(arguments: Vec<String>) -> u32 {
+    let arguments = std::iter::once("plenipo".to_owned()).chain(arguments).map(OsString::from);
+    u32::from(plenipo_cli::main(arguments))
+}

@@ -40,6 +40,11 @@ impl Failure {
         Failure(json!({ "code": code, "message": message, "issues": issues_json(issues) }))
     }
 
+    /// An error whose cause is the operating system's.
+    pub fn with_system(code: &str, message: &str, issues: &[Issue], system: Value) -> Failure {
+        Failure(json!({ "code": code, "message": message, "issues": issues_json(issues), "system": system }))
+    }
+
     /// The error as an object.
     pub fn into_json(self) -> Value {
         self.0
