@@ -96,7 +96,8 @@ test('import and require give the same binding', async () => {
 });
 
 test('npx plenipo --version answers without a registry', async () => {
-  const out = await run(join(tools, 'npx'), ['--no', 'plenipo', '--version']);
+  // With the two dashes, as npm 11's npx takes what follows `--no` for its value otherwise.
+  const out = await run(join(tools, 'npx'), ['--no', '--', 'plenipo', '--version']);
   assert.match(out, new RegExp(publishedManifest().version.replaceAll('.', '\\.')));
 });
 
