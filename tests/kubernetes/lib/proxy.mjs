@@ -43,6 +43,7 @@ export class Program {
   output = '';
   #child;
   #gone;
+  #terminated = false;
 
   constructor([command, ...args], env) {
     const clean = { ...process.env };
@@ -72,14 +73,15 @@ export class Program {
     return this.#child.pid;
   }
 
-  /** SIGTERM, and no waiting. */
+  /** SIGTERM, and no waiting. Only the first call sends it: a second signal would end a script at once. */
   terminate() {
-    this.#child.kill('SIGTERM');
+    if (!this.#terminated) this.#child.kill('SIGTERM');
+    this.#terminated = true;
   }
 
-  /** SIGTERM, then wait; gives `[status, signal]`. After `ms` it is killed, which is an error. */
+  /** SIGTERM unless it was sent, then wait; gives `[status, signal]`. After `ms` it is killed, which is an error. */
   async end(ms = 10_000) {
-    if (this.#child.exitCode === null && this.#child.signalCode === null) this.#child.kill('SIGTERM');
+    this.terminate();
     const timer = sleep(ms, 'late', { ref: false });
     const end = await Promise.race([this.#gone, timer]);
     if (end !== 'late') return end;
