@@ -56,8 +56,9 @@ function toBootstrap({ bootstrap, clusters, listeners }) {
 function validate(config, options) {
   const { file } = check.options(options, 'options', ['file']);
   if (file !== undefined) check.string(file, 'file');
-  const text = typeof config === 'string' ? config : JSON.stringify(toBootstrap(readConfig(config, 'the configuration')));
-  return native.check(native.connect().validate(text, file ?? null));
+  if (typeof config === 'string') return native.check(native.connect().validate(config, file ?? null, false));
+  const text = JSON.stringify(toBootstrap(readConfig(check.object(config, 'the configuration'), 'the configuration')));
+  return native.check(native.connect().validate(text, file ?? null, true));
 }
 
 /** Reads an `envoy.yaml` or JSON file and returns it as a Config whose `bootstrap` is plain Envoy JSON. */

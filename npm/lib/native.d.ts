@@ -12,8 +12,8 @@ export declare class Bridge {
   kubeDiscover(id: number, request: string): string | null
   /** Watches Services until cancelled. */
   kubeWatch(id: number, request: string): string | null
-  /** All issues of a configuration. */
-  validate(text: string, file?: string | undefined | null): string
+  /** All issues of a configuration: a text, by its file's name, or an object's JSON. */
+  validate(text: string, file: string | undefined | null, object: boolean): string
   /** Reads a configuration file's text and answers with its Bootstrap as JSON. */
   load(id: number, text: string, file: string): string | null
 }

@@ -19,6 +19,7 @@ class Proxy extends EventEmitter {
   #engine;
   #events;
   #known;
+  #changes;
   #starting = false;
   #kept = true;
   #holding = false;
@@ -93,7 +94,7 @@ class Proxy extends EventEmitter {
     const engine = this.#running('apply');
     const texts = Object.fromEntries(Object.entries(resources).map(([kind, list]) => [kind, list.map((each) => JSON.stringify(each))]));
     const text = JSON.stringify({ ...texts, dryRun: dryRun === true, replace: replace === true, ifVersion });
-    return native.request((bridge, id) => engine.apply(id, text), signal);
+    return this.#inOrder(native.request((bridge, id) => engine.apply(id, text), signal));
   }
 
   async remove(kind, ...names) {
@@ -101,7 +102,7 @@ class Proxy extends EventEmitter {
     names.forEach((name) => check.string(name, 'the name'));
     if (names.length === 0) throw invalidArgument('remove needs at least one name');
     const engine = this.#running('remove');
-    return native.request((bridge, id) => engine.remove(id, kind, names));
+    return this.#inOrder(native.request((bridge, id) => engine.remove(id, kind, names)));
   }
 
   async setEndpoints(cluster, endpoints) {
@@ -175,6 +176,17 @@ class Proxy extends EventEmitter {
     if (this.#engine === undefined) throw stateError(`${what} needs a started proxy (it is ${this.state})`);
     if (this.state === 'stopped') throw stateError(`${what} needs a running proxy (it is stopped)`);
     return this.#engine;
+  }
+
+  /** Changes take effect in the order of their calls; this lets their promises settle in that order, too. */
+  async #inOrder(change) {
+    const before = this.#changes;
+    this.#changes = Promise.allSettled([before, change]);
+    try {
+      return await change;
+    } finally {
+      await before;
+    }
   }
 
   #hold() {

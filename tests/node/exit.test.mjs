@@ -133,7 +133,7 @@ test('worker.terminate under load, 100 times', { timeout: 300_000 }, async () =>
     let before;
     let served = 0;
     for (let n = 0; n < 100; n++) {
-      const worker = new Worker(source, { eval: true, workerData });
+      const worker = new Worker(source, { eval: true, execArgv: [], workerData });
       const port = await new Promise((resolve, reject) => { worker.once('message', resolve); worker.once('error', reject); });
       let running = true;
       const load = Array.from({ length: 4 }, async () => { while (running) await request(port).then(({ status }) => { if (status === 200) served += 1; }, () => {}); });
@@ -162,7 +162,7 @@ test('a worker thread that ends by itself', async () => {
       const proxy = new Proxy({}, { concurrency: 1 });
       await proxy.start();
       await proxy.stop();
-    })();\`, { eval: true });
+    })();\`, { eval: true, execArgv: [] });
     say(await new Promise((resolve) => worker.once('exit', resolve)));`);
   ended(result);
   assert.deepEqual(result.said, [0]);

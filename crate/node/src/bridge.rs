@@ -223,10 +223,10 @@ impl Bridge {
         }
     }
 
-    /// All issues of a configuration.
+    /// All issues of a configuration: a text, by its file's name, or an object's JSON.
     #[napi]
-    pub fn validate(&self, text: String, file: Option<String>) -> String {
-        answer(Ok(config::validate(text, file.as_deref())))
+    pub fn validate(&self, text: String, file: Option<String>, object: bool) -> String {
+        answer(Ok(config::validate(text, file.as_deref(), object)))
     }
 
     /// Reads a configuration file's text and answers with its Bootstrap as JSON.

@@ -5,7 +5,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     io,
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -20,7 +20,7 @@ use crate::{
     engine::{BoundAddress, DrainReport, Error, Event, State},
     listener::{Listener, socket::Bound},
     snapshot::Snapshot,
-    stats::{ServerStats, Value},
+    stats::Value,
     worker::{Ack, Message},
 };
 
@@ -173,7 +173,9 @@ impl Control {
     /// The socket of a listener: the running one's, where it has the same address and options, else a new one.
     fn bound(&self, name: &str, address: SocketAddr, socket: crate::listener::SocketOptions) -> io::Result<Arc<Bound>> {
         if let Some(live) = self.listeners.get(name) {
-            if live.listener.address == address && live.listener.socket == socket {
+            // A port that was picked may be written down later.
+            let same = live.listener.address == address || live.bound.address == address;
+            if same && live.listener.socket == socket {
                 return Ok(live.bound.clone());
             }
         }
@@ -266,7 +268,7 @@ impl Control {
                 send(&mut |ack| Message::Listen { key: key(bound), listener: listener.clone(), socket: socket.take(), ack });
             }
             for live in &removed {
-                send(&mut |ack| Message::Unlisten { key: key(&live.bound), grace, ack });
+                send(&mut |ack| Message::Unlisten { key: key(&live.bound), drain: true, grace, ack });
             }
         }
         for ack in acks {
@@ -274,7 +276,7 @@ impl Control {
             let _ = ack.await;
         }
         self.publish_view();
-        self.count();
+        self.count(&plan);
         drained
     }
 
@@ -290,31 +292,43 @@ impl Control {
         self.shared.view.store(Arc::new(view));
     }
 
-    fn count(&self) {
-        let stats = &self.shared.stats;
-        let server = ServerStats::new(stats, "server");
-        server.concurrency().set(self.workers.len() as u64);
-        server.live().set(1);
-        let clusters = crate::stats::ClusterManagerStats::new(stats, "cluster_manager");
-        clusters.active_clusters().set(self.clusters.len() as u64);
-        let listeners = crate::stats::ListenerManagerStats::new(stats, "listener_manager");
-        listeners.total_listeners_active().set(self.listeners.len() as u64);
-        listeners.workers_started().set(1);
+    fn count(&self, plan: &Plan) {
+        let counters = &self.shared.counters;
+        counters.clusters.active_clusters().set(self.clusters.len() as u64);
+        counters.clusters.cluster_added().add(added(plan, Kind::Cluster));
+        counters.clusters.cluster_modified().add(changed(plan, Kind::Cluster));
+        counters.clusters.cluster_removed().add(removed(plan, Kind::Cluster));
+        counters.listeners.total_listeners_active().set(self.listeners.len() as u64);
+        counters.listeners.listener_added().add(added(plan, Kind::Listener));
+        counters.listeners.listener_create_success().add((self.workers.len() as u64) * added(plan, Kind::Listener));
+        counters.listeners.listener_modified().add(changed(plan, Kind::Listener));
+        counters.listeners.listener_removed().add(removed(plan, Kind::Listener));
+        counters.listeners.workers_started().set(1);
     }
 
     /// Stops accepting without stopping the proxy.
     pub fn drain_listeners(&mut self, drain: Drain) {
-        self.shared.emit(&Event::Draining);
-        if drain.skip_exit {
+        if drain.graceful {
+            // Answers ask their clients to close; the listeners end with the drain time, unless that was forbidden.
+            self.shared.closing.store(true, Relaxed);
+            if !drain.skip_exit {
+                self.close_at = Some((tokio::time::Instant::now() + self.shared.options.drain_time, drain.inbound_only));
+            }
             return;
         }
-        let listeners = std::mem::take(&mut self.listeners);
+        self.close_listeners(drain.inbound_only);
+    }
+
+    /// Closes listening sockets; connections go on.
+    pub fn close_listeners(&mut self, inbound_only: bool) {
+        let closes = |live: &Live| live.listener.inbound || !inbound_only;
         for worker in &self.workers {
-            for live in listeners.values() {
+            for live in self.listeners.values().filter(|live| closes(live)) {
                 let grace = self.shared.options.drain_time;
-                let _ = worker.mailbox.send(Message::Unlisten { key: key(&live.bound), grace, ack: None });
+                let _ = worker.mailbox.send(Message::Unlisten { key: key(&live.bound), drain: false, grace, ack: None });
             }
         }
+        self.listeners.retain(|_, live| !closes(live));
         self.publish_addresses();
     }
 
@@ -379,6 +393,22 @@ struct Compiled {
     clusters: BTreeMap<String, NewCluster>,
     listeners: BTreeMap<String, (Arc<Listener>, Arc<Bound>)>,
     warnings: Vec<Issue>,
+}
+
+fn of_kind(names: &[String], kind: Kind) -> u64 {
+    names.iter().filter(|n| n.starts_with(kind.word())).count() as u64
+}
+
+fn added(plan: &Plan, kind: Kind) -> u64 {
+    of_kind(&plan.added, kind)
+}
+
+fn changed(plan: &Plan, kind: Kind) -> u64 {
+    of_kind(&plan.changed, kind)
+}
+
+fn removed(plan: &Plan, kind: Kind) -> u64 {
+    of_kind(&plan.removed, kind)
 }
 
 /// Which socket a worker means; addresses with port 0 are told apart by their real port.
