@@ -1,14 +1,19 @@
 //! Why a stream failed: the failure kind, its response flag, detail string and retryability; one table for all.
 
-/// Response flags as Envoy prints them in `%RESPONSE_FLAGS%`; several may be set for one stream.
+/// Response flags as Envoy prints them in `%RESPONSE_FLAGS%`; several may be set for one stream, and keep the order in which they were.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Flags(u32);
+pub struct Flags {
+    set: u32,
+    /// Five bits a flag, the first lowest: its bit's number plus one.
+    order: u64,
+}
 
 macro_rules! flags {
     ($($name:ident = $bit:literal, $short:literal, $long:literal;)*) => {
         impl Flags {
-            $(#[doc = concat!("`", $short, "`, ", $long)] pub const $name: Flags = Flags(1 << $bit);)*
-            const TABLE: &'static [(Flags, &'static str, &'static str)] = &[$((Flags::$name, $short, $long),)*];
+            $(#[doc = concat!("`", $short, "`, ", $long)] pub const $name: Flags = Flags { set: 1 << $bit, order: $bit + 1 };)*
+            /// Short and long names, by bit.
+            const NAMES: &'static [(&'static str, &'static str)] = &[$(($short, $long),)*];
         }
     };
 }
@@ -47,29 +52,36 @@ flags! {
 }
 
 impl Flags {
-    /// Adds the flags of `other`.
+    /// Adds the flags of `other` behind those that are set; more than twelve are never set together.
     pub fn insert(&mut self, other: Flags) {
-        self.0 |= other.0;
+        for number in other.numbers().filter(|n| self.set & (1 << n) == 0).collect::<smallvec::SmallVec<[u32; 4]>>() {
+            self.order |= u64::from(number + 1) << (5 * self.set.count_ones().min(12));
+            self.set |= 1 << number;
+        }
     }
 
     /// Whether all flags of `other` are set.
     pub fn contains(self, other: Flags) -> bool {
-        self.0 & other.0 == other.0
+        self.set & other.set == other.set
     }
 
     /// Whether none is set.
     pub fn is_empty(self) -> bool {
-        self.0 == 0
+        self.set == 0
     }
 
-    /// The short names of the flags that are set, in Envoy's order.
+    /// The short names of the flags that are set, in the order in which they were.
     pub fn short_names(self) -> impl Iterator<Item = &'static str> {
-        Flags::TABLE.iter().filter(move |(flag, ..)| self.contains(*flag)).map(|(_, short, _)| *short)
+        self.numbers().map(|n| Flags::NAMES[n as usize].0)
     }
 
-    /// The long names (`%RESPONSE_FLAGS_LONG%`) of the flags that are set, in Envoy's order.
+    /// The long names (`%RESPONSE_FLAGS_LONG%`) of the flags that are set, in the order in which they were.
     pub fn long_names(self) -> impl Iterator<Item = &'static str> {
-        Flags::TABLE.iter().filter(move |(flag, ..)| self.contains(*flag)).map(|(.., long)| *long)
+        self.numbers().map(|n| Flags::NAMES[n as usize].1)
+    }
+
+    fn numbers(self) -> impl Iterator<Item = u32> {
+        (0..12).map(move |i| (self.order >> (5 * i) & 31) as u32).take_while(|n| *n != 0).map(|n| n - 1)
     }
 }
 
@@ -160,5 +172,20 @@ impl Failure {
             Failure::Timeout => "response_timeout".into(),
             Failure::PerTryTimeout => "upstream_per_try_timeout".into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_keep_the_order_in_which_they_were_set() {
+        let mut flags = Flags::UPSTREAM_RETRY_LIMIT_EXCEEDED;
+        flags.insert(Flags::UPSTREAM_CONNECTION_FAILURE);
+        flags.insert(Flags::UPSTREAM_RETRY_LIMIT_EXCEEDED);
+        assert_eq!(flags.short_names().collect::<Vec<_>>(), ["URX", "UF"]);
+        assert!(flags.contains(Flags::UPSTREAM_CONNECTION_FAILURE) && !flags.contains(Flags::NO_ROUTE_FOUND));
+        assert_eq!(Flags::UNCONDITIONAL_DROP_OVERLOAD.short_names().collect::<Vec<_>>(), ["UDO"]);
     }
 }

@@ -77,6 +77,10 @@ impl Cluster {
             writing: Mutex::new(()),
             warm: watch::Sender::new(warm),
         };
+        cluster.endpoint_stats.default_total_match_count().inc();
+        if !cluster.hosts.load().entries().is_empty() {
+            cluster.endpoint_stats.membership_change().inc();
+        }
         cluster.count_members();
         cluster
     }
@@ -104,7 +108,8 @@ impl Cluster {
         let total = hosts.entries().len() as u64;
         self.endpoint_stats.membership_total().set(total);
         self.endpoint_stats.membership_healthy().set(total);
-        self.endpoint_stats.max_host_weight().set(hosts.entries().iter().map(|e| u64::from(e.weight)).max().unwrap_or(0));
+        let heaviest = hosts.entries().iter().map(|e| u64::from(e.weight)).max().filter(|_| hosts.weighted());
+        self.endpoint_stats.max_host_weight().set(heaviest.unwrap_or(0));
     }
 
     /// Resolves once the cluster may be used: at once for fixed hosts, else after the first answer or failure of every

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use plenipo_api::proto::envoy::config::{
-    core::v3::{TransportSocket, address, transport_socket::ConfigType as SocketConfig},
+    core::v3::{TrafficDirection, TransportSocket, address, transport_socket::ConfigType as SocketConfig},
     listener::v3 as proto,
 };
 
@@ -111,6 +111,7 @@ pub fn compile(
         access_log,
         stats: ListenerStats::new(context.stats, &prefix),
         worker_stats: (0..context.workers).map(|n| ListenerWorkerStats::new(context.stats, &format!("{prefix}.worker_{n}"))).collect(),
+        inbound: config.traffic_direction() == TrafficDirection::Inbound,
         hash,
     })
 }

@@ -8,7 +8,7 @@ use plenipo_api::proto::envoy::{
         http::router::v3::Router,
         network::http_connection_manager::v3::{
             HttpConnectionManager,
-            http_connection_manager::{CodecType, PathWithEscapedSlashesAction, RouteSpecifier, ServerHeaderTransformation},
+            http_connection_manager::{CodecType, PathWithEscapedSlashesAction, RouteSpecifier, ServerHeaderTransformation, StripPortMode},
             http_filter::ConfigType,
         },
     },
@@ -22,7 +22,7 @@ use super::{
 use crate::{
     http::{
         manager::Manager,
-        settings::{Codec, ConnectionManager, EscapedSlashes, Http1, Http2, ServerHeader, Underscores, Upgrade},
+        settings::{Codec, ConnectionManager, EscapedSlashes, Http1, Http2, ServerHeader, StripPort, Underscores, Upgrade},
     },
     route::RouteTable,
     stats::{HttpStats, ListenerHttpStats, RouterStats},
@@ -175,6 +175,12 @@ fn settings(config: &HttpConnectionManager, context: &Context<'_>, at: &At<'_>, 
                 PathWithEscapedSlashesAction::UnescapeAndForward => EscapedSlashes::UnescapeAndForward,
             },
         },
+        strip_port: match &config.strip_port_mode {
+            Some(StripPortMode::StripAnyHostPort(true)) => StripPort::Any,
+            _ if config.strip_matching_host_port => StripPort::Matching,
+            _ => StripPort::None,
+        },
+        strip_trailing_host_dot: config.strip_trailing_host_dot,
         upgrades: config
             .upgrade_configs
             .iter()

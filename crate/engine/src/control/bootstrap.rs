@@ -59,6 +59,7 @@ impl Control {
             self.serve_admin(bound, logs)?;
         }
         self.shared.enter(State::Live);
+        self.shared.counters.server.started(self.workers.len() as u64, self.shared.started.elapsed());
         self.shared.emit(&Event::Listening(self.shared.addresses.load().to_vec()));
         Ok(applied)
     }
@@ -74,6 +75,7 @@ impl Control {
                 local_address,
                 cpu: shared.options.pin_workers.then_some(index),
                 panics: shared.panics.clone(),
+                closing: shared.closing.clone(),
                 flush_interval: shared.options.flush_interval,
             };
             let handle = worker::start(setup).map_err(|e| Error::state(format!("cannot start worker {index}: {e}")))?;

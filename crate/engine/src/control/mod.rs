@@ -183,6 +183,8 @@ pub(crate) struct Control {
     listeners: BTreeMap<String, Live>,
     node: bootstrap::Node,
     version: u64,
+    /// When a graceful drain of listeners closes them, and whether only inbound ones.
+    close_at: Option<(tokio::time::Instant, bool)>,
 }
 
 impl Control {
@@ -199,6 +201,7 @@ impl Control {
             listeners: BTreeMap::new(),
             node: bootstrap::Node::default(),
             version: 0,
+            close_at: None,
         })
     }
 
@@ -210,6 +213,10 @@ impl Control {
                 command = inbox.recv() => command,
                 _ = flush.tick() => {
                     self.shared.stats.flush();
+                    crate::access_log::flush_thread();
+                    if let Some((_, inbound_only)) = self.close_at.take_if(|(at, _)| *at <= tokio::time::Instant::now()) {
+                        self.close_listeners(inbound_only);
+                    }
                     continue;
                 }
             };

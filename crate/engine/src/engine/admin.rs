@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::SystemTime,
 };
@@ -16,7 +15,7 @@ use crate::{
     cluster::{Cluster, Priority},
     control::Command,
     format::TimeFormat,
-    stats::{ServerStats, Store},
+    stats::{Store, Value as Stat},
 };
 
 /// The admin interface's source.
@@ -36,13 +35,21 @@ impl AdminView {
 impl Shared {
     /// The stats, gauges that are only known on request brought up to date.
     pub(crate) fn stats(&self) -> Store {
-        let server = ServerStats::new(&self.stats, "server");
-        server.uptime().set(self.started.elapsed().as_secs());
-        let resident = resident_bytes();
-        server.memory_allocated().set(resident);
-        server.memory_heap_size().set(resident);
-        server.memory_physical_size().set(resident);
-        server.live().set(u64::from(*self.state.borrow() == State::Live));
+        let state = match *self.state.borrow() {
+            State::Live => 0,
+            State::Draining | State::Stopped => 1,
+            State::New => 2,
+            State::Starting => 3,
+        };
+        let mut connections = 0;
+        self.stats.visit(|name, reading| {
+            if let (true, Stat::Gauge(n)) =
+                (name.starts_with("listener.") && name.ends_with(".downstream_cx_active") && !name.contains(".worker_"), &reading.value)
+            {
+                connections += n;
+            }
+        });
+        self.counters.server.refresh(self.started.elapsed(), state, connections);
         self.stats.clone()
     }
 }
@@ -159,6 +166,7 @@ impl AdminSource for AdminView {
 
     fn fail_health_checks(&self, fail: bool) {
         self.shared.health_failed.store(fail, Relaxed);
+        self.shared.closing.store(fail, Relaxed);
     }
 }
 
@@ -226,10 +234,4 @@ fn timestamp(at: SystemTime) -> String {
     let mut text = Vec::new();
     TimeFormat::default().write(at, &mut text);
     String::from_utf8(text).unwrap_or_default()
-}
-
-fn resident_bytes() -> u64 {
-    const PAGE: u64 = 4096;
-    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * PAGE
 }

@@ -28,7 +28,7 @@ use crate::{
     cluster::{Discovery, Endpoint},
     control::{self, Applied, Change, Command},
     snapshot::Snapshot,
-    stats::Store,
+    stats::{ClusterManagerStats, ListenerManagerStats, RuntimeStats, ServerStats, Store},
     worker::Message,
 };
 
@@ -157,12 +157,34 @@ pub(crate) struct Shared {
     pub started: Instant,
     pub started_at: SystemTime,
     pub health_failed: AtomicBool,
+    /// Every answer asks its client to close.
+    pub closing: Arc<AtomicBool>,
+    pub counters: Counters,
     pub log_level: Mutex<LogLevel>,
     pub workers: ArcSwap<Vec<mpsc::UnboundedSender<Message>>>,
     pub view: ArcSwap<control::View>,
     events: Mutex<Vec<mpsc::UnboundedSender<Event>>>,
     commands: Mutex<Option<mpsc::UnboundedSender<Command>>>,
     control: Mutex<Option<thread::JoinHandle<()>>>,
+}
+
+/// Stats of the whole proxy.
+pub(crate) struct Counters {
+    pub server: ServerStats,
+    pub clusters: ClusterManagerStats,
+    pub listeners: ListenerManagerStats,
+    _runtime: RuntimeStats,
+}
+
+impl Counters {
+    fn new(store: &Store) -> Counters {
+        Counters {
+            server: ServerStats::new(store, "server"),
+            clusters: ClusterManagerStats::new(store, "cluster_manager"),
+            listeners: ListenerManagerStats::new(store, "listener_manager"),
+            _runtime: RuntimeStats::new(store, "runtime"),
+        }
+    }
 }
 
 impl Shared {
@@ -181,9 +203,10 @@ impl Shared {
 impl Proxy {
     /// A proxy that is not started; no thread, no socket.
     pub fn new(options: Options) -> Proxy {
-        let workers = options.workers();
+        let stats = Store::with_workers(options.workers());
         Proxy(Arc::new(Shared {
-            stats: Store::with_workers(workers),
+            counters: Counters::new(&stats),
+            stats,
             options,
             state: watch::Sender::new(State::New),
             snapshot: ArcSwap::default(),
@@ -192,6 +215,7 @@ impl Proxy {
             started: Instant::now(),
             started_at: SystemTime::now(),
             health_failed: AtomicBool::new(false),
+            closing: Arc::default(),
             log_level: Mutex::new(LogLevel::Info),
             workers: ArcSwap::default(),
             view: ArcSwap::default(),
@@ -301,6 +325,11 @@ impl Proxy {
         }
         lock(&self.0.commands).take();
         self.0.state.send_replace(State::Stopped);
+    }
+
+    /// Whether both are handles on the same proxy.
+    pub fn is_same(&self, other: &Proxy) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Where the proxy is in its life.

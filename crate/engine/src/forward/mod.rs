@@ -17,7 +17,7 @@ use crate::{
     cluster::{Cluster, Outcome, Priority},
     error::{Failure, Flags},
     http::{
-        body::{Body, BodyError},
+        body::BodyError,
         header::{HeaderList, Known},
         headers,
         local_reply::LocalReply,
@@ -50,30 +50,23 @@ pub async fn forward(stream: &mut Stream) -> Response {
 /// The answer that the route gives itself.
 fn direct(stream: &mut Stream, route: &RouteMatch) -> Response {
     let status = route.response_status().unwrap_or(500);
-    let mut response = HeaderList::with_capacity(8, 192);
-    response.set_status(status);
     let body = match route.action() {
         Action::DirectResponse(direct) => {
             stream.manager.router.rq_direct_response().inc();
-            stream.info.detail = Some("direct_response".into());
             direct.body.clone()
         }
         _ => {
             stream.manager.router.rq_redirect().inc();
-            stream.info.detail = Some("direct_response".into());
             bytes::Bytes::new()
         }
     };
+    let mut reply = LocalReply::new(status, body, "direct_response");
     if let Some(location) = route.location(&stream.headers) {
-        response.append_known(Known::Location, &location);
+        reply = reply.header(Known::Location, &location);
     }
-    if !body.is_empty() {
-        headers::set_number(&mut response, Known::ContentLength, body.len() as u64);
-        response.append_known(Known::ContentType, b"text/plain");
-    }
-    route.finalize_response_headers(&mut response, Some(&stream.headers), &stream.info);
-    let body = if stream.headers.method() == b"HEAD" { Body::Empty } else { Body::full(body) };
-    Response { headers: response, body }
+    let mut response = stream.reply(reply);
+    route.finalize_response_headers(&mut response.headers, Some(&stream.headers), &stream.info);
+    response
 }
 
 async fn to_cluster(stream: &mut Stream, route: &RouteMatch, action: &Forward) -> Result<Response, LocalReply> {
@@ -137,6 +130,13 @@ async fn attempts(
     let mut retry_permit = None;
     loop {
         stream.info.attempts += 1;
+        if stream.info.attempts > 1
+            && per_try.is_none()
+            && let Some(left) = source.left(stream.info.started, action.timeout)
+            && stream.headers.contains(Known::EnvoyExpectedRqTimeoutMs)
+        {
+            headers::set_number(&mut stream.headers, Known::EnvoyExpectedRqTimeoutMs, left);
+        }
         if route.vhost().request_attempt_count {
             headers::set_number(&mut stream.headers, Known::EnvoyAttemptCount, u64::from(stream.info.attempts));
         }
@@ -190,6 +190,10 @@ async fn attempts(
         }
         if let Ok(head) = &result {
             cluster.stats.answer(head.status(), false, false);
+        }
+        if let Ok(attempt) = &mut attempt {
+            // An answer without a body leaves its connection usable.
+            attempt.end_if_over();
         }
         drop(attempt);
         cluster.stats.upstream_rq_retry().inc();
@@ -246,6 +250,7 @@ fn fail(stream: &mut Stream, cluster: &Cluster, failure: Failure, source: &Sourc
     }
     if failure == Failure::NoHealthyHost {
         cluster.stats.upstream_cx_none_healthy().inc();
+        cluster.stats.lb_healthy_panic().inc();
     }
     if let Failure::Connect(reason) = &failure {
         stream.info.upstream_failure = Some(reason.clone());

@@ -66,7 +66,7 @@ pub fn is_connection_header(known: Known) -> bool {
 }
 
 /// A request's head from the library, pseudo-headers first, as Envoy orders them. A `host` header takes the place of a
-/// missing `:authority`; several cookies become one.
+/// missing `:authority`; several cookies become one, which stands last.
 pub fn request_from_http(head: &http::request::Parts) -> HeaderList {
     let mut headers = HeaderList::with_capacity(head.headers.len() + 4, 256);
     let authority = head.uri.authority().map(|a| a.as_str().as_bytes()).or_else(|| head.headers.get("host").map(HeaderValue::as_bytes));
@@ -85,10 +85,12 @@ pub fn request_from_http(head: &http::request::Parts) -> HeaderList {
     }
     for (name, value) in &head.headers {
         match Known::of(name.as_str().as_bytes()) {
-            Known::Host => {}
-            Known::Cookie => headers.join(Known::Cookie, b"; ", value.as_bytes()),
+            Known::Host | Known::Cookie => {}
             _ => headers.append(name.as_str().as_bytes(), value.as_bytes()),
         }
+    }
+    for cookie in head.headers.get_all(http::header::COOKIE) {
+        headers.join(Known::Cookie, b"; ", cookie.as_bytes());
     }
     headers
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::{
+    body::Body,
+    h1,
     header::{HeaderList, Known},
     headers::{self, RequestContext, ResponseContext},
     local_reply::LocalReply,
@@ -51,6 +53,11 @@ pub async fn serve(stream: &mut Stream) -> Response {
         Ok(response) => response,
         Err(reply) => stream.reply(reply),
     };
+    if response.headers.status() != 101 && stream.headers.contains(Known::Upgrade) && h1::is_upgrade(&stream.headers) {
+        // As in Envoy a refused upgrade has no body: nothing may pass for one on a connection that was to be a tunnel.
+        response.headers.remove(Known::ContentLength);
+        response.body = Body::Empty;
+    }
     if let Verdict::Reply(reply) = chain.response(stream, &mut response).await {
         response = stream.reply(reply);
     }
@@ -90,12 +97,19 @@ fn route(stream: &mut Stream, manager: &Arc<Manager>) {
     if let Some(found) = &stream.route {
         stream.info.route_name = found.route().name.clone();
         stream.info.virtual_host = Some(found.vhost().name.clone());
+        if let Some(idle) = found.forward().and_then(|f| f.idle_timeout) {
+            stream.interim.set_idle_timeout(Some(idle));
+        }
     }
 }
 
 /// An upgrade goes on only where the route or the connection manager allows its kind.
 fn check_upgrade(stream: &mut Stream, manager: &Manager) -> Result<(), LocalReply> {
     let kind: Option<&[u8]> = if stream.headers.method() == b"CONNECT" {
+        // Nothing to allow: it is answered 404.
+        if stream.route.is_none() {
+            return Ok(());
+        }
         Some(stream.headers.get(Known::Protocol).unwrap_or(b"CONNECT"))
     } else {
         stream.headers.get(Known::Upgrade)
@@ -106,7 +120,7 @@ fn check_upgrade(stream: &mut Stream, manager: &Manager) -> Result<(), LocalRepl
         return Ok(());
     }
     manager.stats.downstream_rq_ws_on_non_ws_route().inc();
-    Err(LocalReply::new(403, "", "upgrade_failed"))
+    Err(LocalReply::new(403, "", "upgrade_failed").closing())
 }
 
 impl Manager {

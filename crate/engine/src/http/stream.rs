@@ -1,6 +1,11 @@
 //! One request and its answer, and what they carry through filters, routing and forwarding.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{body::Body, header::HeaderList, local_reply::LocalReply, manager::Manager};
 use crate::{
@@ -58,23 +63,28 @@ impl Stream {
     }
 }
 
-/// Interim answers that a connection takes from a stream while it waits for the final one.
+/// What a stream leaves for its connection while that waits for the answer: interim answers, and how long it may be idle.
 #[derive(Clone, Default)]
-pub struct Interim(Rc<RefCell<Vec<HeaderList>>>);
+pub struct Interim(Rc<(RefCell<Vec<HeaderList>>, Cell<Option<Duration>>)>);
 
 impl Interim {
     /// Leaves an interim answer for the connection.
     pub fn push(&self, headers: HeaderList) {
-        self.0.borrow_mut().push(headers);
+        self.0.0.borrow_mut().push(headers);
     }
 
     /// Takes what was left.
     pub fn take(&self) -> Vec<HeaderList> {
-        std::mem::take(&mut self.0.borrow_mut())
+        std::mem::take(&mut self.0.0.borrow_mut())
     }
 
-    /// Whether something was left.
-    pub fn is_empty(&self) -> bool {
-        self.0.borrow().is_empty()
+    /// How long the stream may be without progress; the route's word counts more than the connection manager's.
+    pub fn idle_timeout(&self) -> Option<Duration> {
+        self.0.1.get()
+    }
+
+    /// Sets how long; zero or nothing is no limit.
+    pub fn set_idle_timeout(&self, timeout: Option<Duration>) {
+        self.0.1.set(timeout.filter(|t| !t.is_zero()));
     }
 }

@@ -84,9 +84,7 @@ impl Accepting {
                 Err(_) => break,
             }
         }
-        let signal = self.signal();
-        signal.drain();
-        signal
+        self.signal()
     }
 
     /// The signal of the newest connections.

@@ -39,6 +39,8 @@ pub struct Listener {
     pub stats: ListenerStats,
     /// The same of each worker, under `listener.<address>.worker_<n>.`.
     pub worker_stats: Vec<ListenerWorkerStats>,
+    /// `traffic_direction: INBOUND`
+    pub inbound: bool,
     /// The hash of the configuration that this was made of.
     pub hash: u64,
 }

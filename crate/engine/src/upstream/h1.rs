@@ -59,6 +59,8 @@ pub struct Exchange {
     body: BodyDecoder,
     keep_alive: bool,
     answered: bool,
+    /// Bytes go both ways.
+    tunnel: bool,
 }
 
 impl Exchange {
@@ -81,6 +83,7 @@ impl Exchange {
             body: BodyDecoder::empty(),
             keep_alive: false,
             answered: false,
+            tunnel: false,
         }
     }
 
@@ -111,7 +114,9 @@ impl Exchange {
         let io = &mut connection.io;
         while !self.flushed && !self.broken {
             let mut waiting = false;
-            while !self.sent && io.has_room() {
+            // What follows an upgrade goes on only once it is one.
+            waiting |= self.asked.upgrade && !self.tunnel;
+            while !waiting && !self.sent && io.has_room() {
                 match self.request.poll_frame(cx) {
                     Poll::Pending => {
                         waiting = true;
@@ -119,7 +124,9 @@ impl Exchange {
                     }
                     Poll::Ready(Some(Ok(Frame::Data(data)))) => {
                         self.encoder.begin(data.len(), io.output()).map_err(|_| MISMATCH)?;
-                        io.push(data);
+                        if io.push(data) {
+                            self.encoder.end(io.output());
+                        }
                     }
                     Poll::Ready(Some(Ok(Frame::Trailers(trailers)))) => {
                         let trailers = self.pool.http1().enable_trailers.then_some(&trailers);
@@ -163,6 +170,7 @@ impl Exchange {
                     Ok(Some(head)) => {
                         if !head.informational {
                             self.body = BodyDecoder::new(head.framing, settings.enable_trailers, 64 * 1024, false);
+                            self.tunnel = head.framing == Framing::Tunnel;
                             self.keep_alive = head.keep_alive && head.framing != Framing::Tunnel;
                         }
                         return Poll::Ready(Ok(Head { headers, informational: head.informational }));
@@ -201,7 +209,10 @@ impl Exchange {
                 Ok(BodyEvent::NeedMore) => {}
             }
             match std::task::ready!(connection.io.poll_fill(cx)) {
-                Ok(0) if self.body.ends_with_connection() => return Poll::Ready(None),
+                Ok(0) if self.body.ends_with_connection() && !self.tunnel => return Poll::Ready(None),
+                Ok(0) if !self.tunnel => {
+                    return Poll::Ready(Some(Err(BodyError::Upstream(Failure::Protocol("http1.codec_error")))));
+                }
                 Ok(0) | Err(_) => return Poll::Ready(Some(Err(BodyError::Upstream(Failure::ConnectionTermination)))),
                 Ok(_) => {}
             }

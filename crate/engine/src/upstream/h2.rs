@@ -155,7 +155,6 @@ impl Exchange {
                     let _ = self.send.send_data(Bytes::new(), true);
                 }
                 Poll::Ready(Some(Err(_))) => {
-                    self.send.send_reset(h2::Reason::CANCEL);
                     return Err(Failure::RemoteReset);
                 }
             }
@@ -216,13 +215,16 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         // An exchange that is let go before its end is cancelled; after it this does nothing.
         if !self.sent || self.body.as_ref().is_none_or(|b| !b.is_end_stream()) {
-            self.send.send_reset(h2::Reason::CANCEL);
+            self.send.send_reset(h2::Reason::INTERNAL_ERROR);
         }
     }
 }
 
 /// What an error of the HTTP/2 library says about an attempt.
 pub fn failure(error: &h2::Error) -> Failure {
+    if error.is_library() {
+        return Failure::Protocol("http2.protocol_error");
+    }
     if error.is_io() || error.is_go_away() {
         return Failure::ConnectionTermination;
     }

@@ -4,7 +4,7 @@ use std::{
     cell::RefCell,
     rc::Rc,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::http::body::{Body, BodyError, Frame, PollBody};
@@ -78,6 +78,13 @@ impl Source {
         self.0.as_ref().and_then(|r| r.borrow().ended)
     }
 
+    /// How many ms are left of a timeout that runs from the end of the request, at least 1; nothing without a timeout.
+    pub fn left(&self, started: Instant, timeout: Option<Duration>) -> Option<u64> {
+        let from = self.ended().unwrap_or(if self.is_empty() { started } else { Instant::now() });
+        let left = timeout?.saturating_sub(from.elapsed());
+        Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1))
+    }
+
     /// Why the client's body broke off.
     pub fn error(&self) -> Option<BodyError> {
         self.0.as_ref().and_then(|r| r.borrow().error.clone())
@@ -114,8 +121,9 @@ impl Cursor {
                 Poll::Ready(Some(Err(error)))
             }
             Some(Ok(frame)) => {
-                if let Frame::Data(data) = &frame {
-                    replay.size += data.len();
+                match &frame {
+                    Frame::Data(data) => replay.size += data.len(),
+                    Frame::Trailers(_) => replay.ended = Some(Instant::now()),
                 }
                 replay.pulled += 1;
                 self.next = replay.pulled;

@@ -13,7 +13,10 @@ use std::{
     net::IpAddr,
     panic::AssertUnwindSafe,
     rc::Rc,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
     task::Poll,
     thread,
     time::{Duration, SystemTime},
@@ -56,6 +59,8 @@ pub enum Message {
     Unlisten {
         /// Which socket.
         key: Arc<str>,
+        /// Whether its connections drain; else they go on as they are.
+        drain: bool,
         /// How long connections may go on.
         grace: Duration,
         /// When the queue of the socket is empty and it is closed.
@@ -95,6 +100,7 @@ pub struct Worker {
     /// Generations of connections that drain.
     old: RefCell<Vec<Rc<Signal>>>,
     next_connection: Cell<u64>,
+    closing: Arc<AtomicBool>,
 }
 
 /// What a worker is made of.
@@ -111,6 +117,8 @@ pub struct Setup {
     pub cpu: Option<usize>,
     /// Counts panics that ended one connection or stream.
     pub panics: Arc<AtomicU64>,
+    /// While set, every answer asks its client to close (`/healthcheck/fail`, a graceful drain of listeners).
+    pub closing: Arc<AtomicBool>,
     /// How often access log lines go to the writer.
     pub flush_interval: Duration,
 }
@@ -163,6 +171,7 @@ fn run(setup: Setup, mut messages: mpsc::UnboundedReceiver<Message>) {
         sockets: RefCell::default(),
         old: RefCell::default(),
         next_connection: Cell::new(setup.index as u64),
+        closing: setup.closing,
     });
     runtime.block_on(async {
         let mut batch = Vec::with_capacity(64);
@@ -220,6 +229,11 @@ impl Worker {
         f(cursor, &mut || self.random.next())
     }
 
+    /// Whether every answer asks its client to close.
+    pub fn closing(&self) -> bool {
+        self.closing.load(Relaxed)
+    }
+
     /// The value of a `date` header.
     pub fn date(&self) -> [u8; 29] {
         *self.date.borrow_mut().at(SystemTime::now())
@@ -240,7 +254,7 @@ impl Worker {
             let mut task = std::pin::pin!(task);
             std::future::poll_fn(|cx| {
                 std::panic::catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))).unwrap_or_else(|_| {
-                    panics.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    panics.fetch_add(1, Relaxed);
                     Poll::Ready(())
                 })
             })
@@ -256,18 +270,23 @@ impl Worker {
                 *self.snapshot.borrow_mut() = snapshot;
             }
             Message::Listen { key, listener, socket, ack: _ack } => self.listen(key, listener, socket),
-            Message::Unlisten { key, grace, ack } => {
+            Message::Unlisten { key, drain, grace, ack: _ack } => {
                 let accepting = self.sockets.borrow_mut().remove(&key);
                 if let Some(accepting) = accepting {
                     let signal = accepting.close(self);
-                    self.end_after(signal, grace);
+                    if drain {
+                        signal.drain();
+                        self.end_after(signal, grace);
+                    } else {
+                        self.old.borrow_mut().push(signal);
+                    }
                 }
-                drop(ack);
             }
             Message::Drain { grace, done } => {
                 let accepting: Vec<_> = self.sockets.borrow_mut().drain().map(|(_, a)| a).collect();
                 let mut signals: Vec<_> = accepting.iter().map(|a| a.close(self)).collect();
                 signals.append(&mut self.old.borrow_mut());
+                signals.iter().for_each(|s| s.drain());
                 let worker = self.clone();
                 self.spawn(async move {
                     let quiet = async {

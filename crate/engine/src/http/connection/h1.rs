@@ -220,7 +220,6 @@ async fn exchange(
         idle,
         interim,
         version: head.version,
-        progress: 0,
         deadline: settings.request_timeout.map(|t| stream.info.started + t),
     };
     let outcome = wait.answer(manager::serve(&mut stream)).await;
@@ -251,11 +250,14 @@ async fn exchange(
             response
         }
     };
+    if stream.info.attempts > 0 {
+        take_buffered(&mut shared.borrow_mut());
+    }
     note_request(shared, &mut stream.info);
 
     // An answer before the end of the request ends the connection: what is left of the request will not be read.
     let early = stream.info.request_end.is_none();
-    let draining = connection.listening.signal().draining().is_some();
+    let draining = connection.listening.signal().draining().is_some() || connection.worker.closing();
     let tunnel = response.headers.status() == 101 || head.connect && response.headers.status() / 100 == 2;
     let mut keep = head.keep_alive && !stream.close && !early && !last && !tunnel;
     if draining && keep {
@@ -311,6 +313,21 @@ async fn exchange(
     keep
 }
 
+/// Reads past what is here already of a request's body that nobody wants any more.
+fn take_buffered(shared: &mut Shared) {
+    while !shared.body.is_end() && !shared.body.ends_with_connection() {
+        match shared.body.decode(&mut shared.io.input) {
+            Ok(BodyEvent::Data(data)) => shared.received += data.len() as u64,
+            Ok(BodyEvent::Trailers(_)) => {}
+            Ok(BodyEvent::End) => break,
+            Ok(BodyEvent::NeedMore) | Err(_) => return,
+        }
+    }
+    if shared.body.is_end() {
+        shared.ended.get_or_insert_with(Instant::now);
+    }
+}
+
 fn note_request(shared: &Rc<RefCell<Shared>>, info: &mut StreamInfo) {
     let shared = shared.borrow();
     info.bytes_received = shared.received;
@@ -334,15 +351,14 @@ struct Wait<'a> {
     idle: &'a mut Deadline,
     interim: Interim,
     version: Protocol,
-    progress: u64,
     deadline: Option<Instant>,
 }
 
 impl Wait<'_> {
     async fn answer(&mut self, serving: impl Future<Output = Response>) -> Result<Response, Stop> {
         let mut serving = std::pin::pin!(serving);
-        let settings_idle = self.connection.manager.settings.stream_idle_timeout;
-        let mut timer_set = false;
+        self.interim.set_idle_timeout(self.connection.manager.settings.stream_idle_timeout);
+        let mut timer = None;
         poll_fn(|cx| {
             self.connection.listening.register(cx);
             let answer = serving.as_mut().poll(cx);
@@ -364,11 +380,11 @@ impl Wait<'_> {
             if shared.gone || !watch(&mut shared, cx) {
                 return Poll::Ready(Err(Stop::Gone));
             }
-            if !timer_set || self.progress != shared.progress {
-                timer_set = true;
-                self.progress = shared.progress;
+            let limit = self.interim.idle_timeout();
+            if timer != Some((shared.progress, limit)) {
+                timer = Some((shared.progress, limit));
                 let now = Instant::now();
-                let idle = settings_idle.and_then(|t| now.checked_add(t));
+                let idle = limit.and_then(|t| now.checked_add(t));
                 let whole = if shared.ended.is_none() { self.deadline } else { None };
                 self.idle.set_at(match (idle, whole) {
                     (Some(a), Some(b)) => Some(a.min(b)),
@@ -509,7 +525,7 @@ async fn send(
             }
             if progress != (sent, shared.progress) {
                 progress = (sent, shared.progress);
-                idle.set(settings.stream_idle_timeout);
+                idle.set(stream.interim.idle_timeout());
             }
             if idle.poll(cx).is_pending() {
                 return Poll::Pending;
@@ -530,7 +546,7 @@ fn refuse(shared: &Rc<RefCell<Shared>>, connection: &Connection, over: Over) {
     let date = connection.worker.date();
     let mut shared = shared.borrow_mut();
     let out = shared.io.output();
-    let (status, flags, detail) = match over {
+    let (status, sent, flags, detail) = match over {
         Over::Close => return,
         Over::Reject(reject) => {
             stats.downstream_cx_protocol_error().inc();
@@ -538,7 +554,7 @@ fn refuse(shared: &Rc<RefCell<Shared>>, connection: &Connection, over: Over) {
                 stats.downstream_rq_too_large().inc();
             }
             write_reject(reject, &manager.settings, &date, out);
-            (reject.status, Flags::DOWNSTREAM_PROTOCOL_ERROR, reject.detail)
+            (reject.status, reject.body().len(), Flags::DOWNSTREAM_PROTOCOL_ERROR, reject.detail)
         }
         Over::HeadersTimeout => {
             stats.downstream_rq_header_timeout().inc();
@@ -554,7 +570,7 @@ fn refuse(shared: &Rc<RefCell<Shared>>, connection: &Connection, over: Over) {
             };
             h1::encode_response_head(&headers, encoding, out);
             out.extend_from_slice(&body);
-            (408, Flags::default(), "request_header_timeout")
+            (408, body.len(), Flags::default(), "request_header_timeout")
         }
     };
     stats.downstream_rq_total().inc();
@@ -564,6 +580,7 @@ fn refuse(shared: &Rc<RefCell<Shared>>, connection: &Connection, over: Over) {
     let mut info = StreamInfo::new(connection.info.clone(), Protocol::Http11);
     info.status = status;
     info.flags = flags;
+    info.bytes_sent = sent as u64;
     info.detail = Some(detail.into());
     info.end = Some(Instant::now());
     manager.log(&info, None, None, None);
@@ -624,7 +641,10 @@ impl PollBody for RequestBody {
                     }
                     return Poll::Ready(Some(Ok(Frame::Data(data))));
                 }
-                Ok(BodyEvent::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::Trailers(trailers)))),
+                Ok(BodyEvent::Trailers(trailers)) => {
+                    shared.ended.get_or_insert_with(Instant::now);
+                    return Poll::Ready(Some(Ok(Frame::Trailers(trailers))));
+                }
                 Ok(BodyEvent::End) => {
                     shared.ended.get_or_insert_with(Instant::now);
                     return Poll::Ready(None);

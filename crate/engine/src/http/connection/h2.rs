@@ -65,7 +65,6 @@ pub async fn serve(transport: Transport, mut connection: Connection) {
 async fn run(mut h2: server::Connection<Transport, Bytes>, connection: &mut Connection, mut idle: Deadline) {
     let settings = &connection.manager.settings;
     let active = Rc::new(Cell::new(0usize));
-    let opened = Instant::now();
     let mut age = Deadline::default();
     age.set(settings.max_connection_duration);
     let mut requests = 0u32;
@@ -77,7 +76,7 @@ async fn run(mut h2: server::Connection<Transport, Bytes>, connection: &mut Conn
             if signal.ended() {
                 return Poll::Ready(None);
             }
-            if !draining && (signal.draining().is_some() || age.poll(cx).is_ready()) {
+            if !draining && (signal.draining().is_some() || connection.worker.closing() || age.poll(cx).is_ready()) {
                 draining = true;
                 connection.manager.stats.downstream_cx_drain_close().inc();
                 h2.graceful_shutdown();
@@ -129,7 +128,6 @@ async fn run(mut h2: server::Connection<Transport, Bytes>, connection: &mut Conn
         let serving = stream.serve(connection.manager.clone(), convert::request_from_http(&head), body, info, connection.buffer_limit);
         connection.worker.spawn(serving);
     }
-    let _ = opened;
 }
 
 /// Counts the streams under way.
@@ -167,7 +165,8 @@ struct Received {
 
 /// Why a stream ended without an answer.
 enum Stop {
-    Reset,
+    /// By the client (`DR`), or with its connection (`DC`).
+    Reset(Flags),
     Reply(LocalReply),
 }
 
@@ -222,9 +221,9 @@ impl Exchange {
         note(&mut stream.info);
         let mut response = match outcome {
             Ok(response) => response,
-            Err(Stop::Reset) => {
+            Err(Stop::Reset(flag)) => {
                 manager.stats.downstream_rq_rx_reset().inc();
-                stream.info.flags.insert(Flags::DOWNSTREAM_CONNECTION_TERMINATION);
+                stream.info.flags.insert(flag);
                 stream.info.detail = Some("http2.remote_reset".into());
                 manager.finish(&mut stream, None, None);
                 return;
@@ -241,13 +240,18 @@ impl Exchange {
         stream.info.response_start = Some(Instant::now());
         let mut trailers = None;
         let result = self.send(&mut response, &mut trailers, &mut idle, &manager).await;
+        if let Err(BodyError::Upstream(_) | BodyError::Timeout(_)) = &result {
+            // The reset would overtake what came before it: the connection's task first gets its turn to send that.
+            for _ in 0..2 {
+                tokio::task::yield_now().await;
+            }
+            self.respond.send_reset(h2::Reason::INTERNAL_ERROR);
+        }
         stream.info.bytes_sent = self.sent;
         note(&mut stream.info);
+        // An answer that is whole before its request: the library resets the stream with NO_ERROR once all of it is sent.
         if let Err(error) = result {
             note_error(&mut stream.info, &manager, &error);
-        } else if stream.info.request_end.is_none() {
-            // The answer is whole before the request: the client need not go on.
-            self.respond.send_reset(h2::Reason::NO_ERROR);
         }
         drop(std::mem::take(&mut response.body));
         manager.finish(&mut stream, Some(&response.headers), trailers.as_ref());
@@ -266,6 +270,7 @@ impl Exchange {
         let settings = &settings.settings;
         let overall = settings.request_timeout.map(|t| stream.info.started + t);
         let mut progress = None;
+        interim.set_idle_timeout(settings.stream_idle_timeout);
         let mut serving = Box::pin(manager::serve(stream));
         poll_fn(|cx| {
             let answer = serving.as_mut().poll(cx);
@@ -273,16 +278,20 @@ impl Exchange {
                 let _ = self.respond.send_informational(convert::response_to_http(&headers));
             }
             if let Poll::Ready(response) = answer {
-                return Poll::Ready(if received.reset.get() { Err(Stop::Reset) } else { Ok(response) });
+                return Poll::Ready(if received.reset.get() { Err(Stop::Reset(Flags::DOWNSTREAM_REMOTE_RESET)) } else { Ok(response) });
             }
-            if received.reset.get() || self.respond.poll_reset(cx).is_ready() || self.signal.ended() {
-                return Poll::Ready(Err(Stop::Reset));
+            match self.respond.poll_reset(cx) {
+                Poll::Ready(Ok(_)) => return Poll::Ready(Err(Stop::Reset(Flags::DOWNSTREAM_REMOTE_RESET))),
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Stop::Reset(Flags::DOWNSTREAM_CONNECTION_TERMINATION))),
+                Poll::Pending if received.reset.get() => return Poll::Ready(Err(Stop::Reset(Flags::DOWNSTREAM_REMOTE_RESET))),
+                Poll::Pending if self.signal.ended() => return Poll::Ready(Err(Stop::Reset(Flags::DOWNSTREAM_CONNECTION_TERMINATION))),
+                Poll::Pending => {}
             }
             let complete = whole || received.ended.get().is_some();
-            let now = (received.bytes.get(), complete);
+            let now = (received.bytes.get(), complete, interim.idle_timeout());
             if progress != Some(now) {
                 progress = Some(now);
-                idle.set(settings.stream_idle_timeout);
+                idle.set(interim.idle_timeout());
                 if let (Some(overall), false) = (overall, complete) {
                     idle.set_at(Some(overall));
                 }
@@ -348,10 +357,7 @@ impl Exchange {
                             return Poll::Ready(sent);
                         }
                         Poll::Ready(None) => return Poll::Ready(send.send_data(Bytes::new(), true).map_err(|_| BodyError::ClientGone)),
-                        Poll::Ready(Some(Err(error))) => {
-                            send.send_reset(h2::Reason::INTERNAL_ERROR);
-                            return Poll::Ready(Err(error));
-                        }
+                        Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
                         Poll::Pending => {}
                     }
                 }
@@ -362,7 +368,6 @@ impl Exchange {
                     return Poll::Pending;
                 }
                 manager.stats.downstream_rq_idle_timeout().inc();
-                send.send_reset(h2::Reason::NO_ERROR);
                 return Poll::Ready(Err(BodyError::Timeout("stream_idle_timeout")));
             }
         })
