@@ -76,7 +76,7 @@ virtual_hosts:
 #[test]
 fn a_full_forwarding_route() {
     let table = good(&routes(
-        "[{name: n, match: {prefix: /api, headers: [{name: X-A, string_match: {exact: b, ignore_case: true}}, {name: x-b}],
+        "[{name: r1, match: {prefix: /api, headers: [{name: X-A, string_match: {exact: b, ignore_case: true}}, {name: x-b}],
             query_parameters: [{name: q, present_match: true}], grpc: {}, runtime_fraction: {default_value: {numerator: 5, denominator: MILLION}}},
           request_headers_to_add: [{header: {key: X-New, value: '100%%'}, append_action: OVERWRITE_IF_EXISTS_OR_ADD}],
           response_headers_to_remove: [X-Gone],
@@ -89,7 +89,7 @@ fn a_full_forwarding_route() {
               retry_host_predicate: [{name: envoy.retry_host_predicates.previous_hosts}]}}}]",
     ));
     let route = &table.hosts()[0].routes[0];
-    assert_eq!(route.name.as_deref(), Some("n"));
+    assert_eq!(route.name.as_deref(), Some("r1"));
     assert_eq!((route.headers.len(), route.query.len(), route.grpc), (2, 1, true));
     assert_eq!(route.fraction.map(|f| (f.numerator, f.denominator)), Some((5, 1_000_000)));
     assert!(matches!(&route.request_headers.add[0].value, crate::route::HeaderValue::Literal(v) if **v == *b"100%"));
