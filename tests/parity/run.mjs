@@ -30,6 +30,11 @@ if (flag('--list')) {
   process.exit(0);
 }
 
+for (const t of targets) {
+  const [file] = programs()[selfCheck ? 'envoy' : t];
+  if (!fs.existsSync(file)) { console.error(`${t} is not at ${file}`); console.log('0 passed, 1 failed'); process.exit(1); }
+}
+
 const work = fs.mkdtempSync(path.join(os.tmpdir(), 'parity-'));
 const certDir = path.join(here, 'certs');
 const certs = { dir: certDir, server: { key: fs.readFileSync(path.join(certDir, 'server.key')), cert: fs.readFileSync(path.join(certDir, 'server.crt')) } };

@@ -8,10 +8,10 @@ const post = (headers, body) => `POST / HTTP/1.1\r\nHost: a.test\r\n${headers}\r
 export default suite('framing', [
   // request line
   { name: 'request line: HTTP/1.0 is 426', send: 'GET / HTTP/1.0\r\nHost: a.test\r\n\r\n' },
-  { name: 'request line: HTTP/1.0 accepted with accept_http_10', hcm: { http_protocol_options: { accept_http_10: true } }, send: 'GET / HTTP/1.0\r\nHost: a.test\r\n\r\n' },
-  { name: 'request line: HTTP/1.0 keep-alive with accept_http_10', hcm: { http_protocol_options: { accept_http_10: true } }, send: 'GET / HTTP/1.0\r\nHost: a.test\r\nConnection: keep-alive\r\n\r\n' },
-  { name: 'request line: HTTP/1.0 without host takes default_host_for_http_10', hcm: { http_protocol_options: { accept_http_10: true, default_host_for_http_10: 'def.test' } }, send: 'GET / HTTP/1.0\r\n\r\n' },
-  { name: 'request line: HTTP/1.0 answered in chunks upstream ends by close', hcm: { http_protocol_options: { accept_http_10: true } }, upstreams: { u: replies('HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n') }, send: 'GET / HTTP/1.0\r\nHost: a.test\r\n\r\n' },
+  { name: 'request line: HTTP/1.0 accepted with accept_http_10', unsupported: 'accept_http_10', hcm: { http_protocol_options: { accept_http_10: true } }, send: 'GET / HTTP/1.0\r\nHost: a.test\r\n\r\n' },
+  { name: 'request line: HTTP/1.0 keep-alive with accept_http_10', unsupported: 'accept_http_10', hcm: { http_protocol_options: { accept_http_10: true } }, send: 'GET / HTTP/1.0\r\nHost: a.test\r\nConnection: keep-alive\r\n\r\n' },
+  { name: 'request line: HTTP/1.0 without host takes default_host_for_http_10', unsupported: 'accept_http_10', hcm: { http_protocol_options: { accept_http_10: true, default_host_for_http_10: 'def.test' } }, send: 'GET / HTTP/1.0\r\n\r\n' },
+  { name: 'request line: HTTP/1.0 answered in chunks upstream ends by close', unsupported: 'accept_http_10', hcm: { http_protocol_options: { accept_http_10: true } }, upstreams: { u: replies('HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n') }, send: 'GET / HTTP/1.0\r\nHost: a.test\r\n\r\n' },
   { name: 'request line: HTTP/2.0 version', send: 'GET / HTTP/2.0\r\nHost: a.test\r\n\r\n' },
   { name: 'request line: HTTP/1.2 version', send: 'GET / HTTP/1.2\r\nHost: a.test\r\n\r\n' },
   { name: 'request line: HTTP/0.9', send: 'GET /\r\n\r\n' },
@@ -34,7 +34,7 @@ export default suite('framing', [
   { name: 'request line: CONNECT without an upgrade config', send: 'CONNECT a.test:80 HTTP/1.1\r\nHost: a.test:80\r\n\r\n' },
   { name: 'request line: CONNECT with a path', send: 'CONNECT /x HTTP/1.1\r\nHost: a.test:80\r\n\r\n' },
   { name: 'request line: absolute form', send: 'GET http://b.test/p?q=1 HTTP/1.1\r\nHost: a.test\r\n\r\n' },
-  { name: 'request line: absolute form with allow_absolute_url false', hcm: { http_protocol_options: { allow_absolute_url: false } }, send: 'GET http://b.test/p?q=1 HTTP/1.1\r\nHost: a.test\r\n\r\n' },
+  { name: 'request line: absolute form with allow_absolute_url false', unsupported: 'allow_absolute_url', hcm: { http_protocol_options: { allow_absolute_url: false } }, send: 'GET http://b.test/p?q=1 HTTP/1.1\r\nHost: a.test\r\n\r\n' },
   { name: 'request line: absolute form https', send: 'GET https://b.test/p HTTP/1.1\r\nHost: a.test\r\n\r\n' },
   { name: 'request line: absolute form without path', send: 'GET http://b.test HTTP/1.1\r\nHost: a.test\r\n\r\n' },
   { name: 'request line: absolute form with query and no path', send: 'GET http://b.test?x=1 HTTP/1.1\r\nHost: a.test\r\n\r\n' },
@@ -140,7 +140,7 @@ export default suite('framing', [
   { name: 'transfer-encoding: mixed case chunked', send: [post('Transfer-Encoding: ChUnKeD\r\n', '5\r\nhello\r\n0\r\n\r\n')] },
   { name: 'transfer-encoding: with content-length', send: [post('Content-Length: 3\r\nTransfer-Encoding: chunked\r\n', `0\r\n\r\n${NEXT}`)] },
   { name: 'transfer-encoding: before content-length', send: [post('Transfer-Encoding: chunked\r\nContent-Length: 3\r\n', `0\r\n\r\n${NEXT}`)] },
-  { name: 'transfer-encoding: with content-length and allow_chunked_length', hcm: { http_protocol_options: { allow_chunked_length: true } }, send: [post('Content-Length: 3\r\nTransfer-Encoding: chunked\r\n', `0\r\n\r\n`)] },
+  { name: 'transfer-encoding: with content-length and allow_chunked_length', unsupported: 'allow_chunked_length', hcm: { http_protocol_options: { allow_chunked_length: true } }, send: [post('Content-Length: 3\r\nTransfer-Encoding: chunked\r\n', `0\r\n\r\n`)] },
   { name: 'transfer-encoding: identity', send: [post('Transfer-Encoding: identity\r\nContent-Length: 3\r\n', 'abc')] },
   { name: 'transfer-encoding: identity alone', send: [post('Transfer-Encoding: identity\r\n', 'abc')] },
   { name: 'transfer-encoding: gzip, chunked', send: [post('Transfer-Encoding: gzip, chunked\r\n', '0\r\n\r\n')] },
@@ -155,7 +155,7 @@ export default suite('framing', [
   { name: 'transfer-encoding: quoted', send: [post('Transfer-Encoding: "chunked"\r\n', `0\r\n\r\n${NEXT}`)] },
   { name: 'transfer-encoding: with parameter', send: [post('Transfer-Encoding: chunked;q=1\r\n', `0\r\n\r\n${NEXT}`)] },
   { name: 'transfer-encoding: on GET', send: [req('/', 'Transfer-Encoding: chunked\r\n') + '3\r\nabc\r\n0\r\n\r\n'] },
-  { name: 'transfer-encoding: in HTTP/1.0', hcm: { http_protocol_options: { accept_http_10: true } }, send: ['POST / HTTP/1.0\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n'] },
+  { name: 'transfer-encoding: in HTTP/1.0', unsupported: 'accept_http_10', hcm: { http_protocol_options: { accept_http_10: true } }, send: ['POST / HTTP/1.0\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n'] },
   { name: 'transfer-encoding: underscore name is another header', send: [post('Transfer_Encoding: chunked\r\nContent-Length: 0\r\n', '')] },
 
   // chunks
@@ -183,8 +183,8 @@ export default suite('framing', [
   { name: 'chunks: very long extension', send: [post('Transfer-Encoding: chunked\r\n', `5;${'x'.repeat(20000)}\r\nhello\r\n0\r\n\r\n`)] },
   { name: 'chunks: FIN in the middle', send: [post('Transfer-Encoding: chunked\r\n', '5\r\nhel'), 100, { fin: 1 }] },
   { name: 'chunks: trailers are dropped by default', send: [post('Transfer-Encoding: chunked\r\nTrailer: x-t\r\n', '3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n')] },
-  { name: 'chunks: trailers with enable_trailers', hcm: { http_protocol_options: { enable_trailers: true } }, send: [post('Transfer-Encoding: chunked\r\nTrailer: x-t\r\n', '3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n')] },
-  { name: 'chunks: forbidden trailer', hcm: { http_protocol_options: { enable_trailers: true } }, send: [post('Transfer-Encoding: chunked\r\n', `3\r\nabc\r\n0\r\nContent-Length: 5\r\n\r\n`)] },
+  { name: 'chunks: trailers with enable_trailers', unsupported: 'enable_trailers', hcm: { http_protocol_options: { enable_trailers: true } }, send: [post('Transfer-Encoding: chunked\r\nTrailer: x-t\r\n', '3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n')] },
+  { name: 'chunks: forbidden trailer', unsupported: 'enable_trailers', hcm: { http_protocol_options: { enable_trailers: true } }, send: [post('Transfer-Encoding: chunked\r\n', `3\r\nabc\r\n0\r\nContent-Length: 5\r\n\r\n`)] },
   { name: 'chunks: malformed trailer', send: [post('Transfer-Encoding: chunked\r\n', '3\r\nabc\r\n0\r\nbad trailer\r\n\r\n')] },
   { name: 'chunks: next request right behind', send: [post('Transfer-Encoding: chunked\r\n', `3\r\nabc\r\n0\r\n\r\n${NEXT}`)] },
 

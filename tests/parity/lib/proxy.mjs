@@ -56,7 +56,8 @@ export async function startProxy(name, program, config, dir, flags = []) {
 export async function adminGet(port, url, method = 'GET') {
   const c = await connect(port);
   c.write(`${method} ${url} HTTP/1.1\r\nhost: admin\r\n${method === 'POST' ? 'content-length: 0\r\n' : ''}connection: close\r\n\r\n`);
-  const head = await c.head();
+  const head = await c.head(10000);
+  if (head === null) { c.destroy(); throw new Error(`no answer to ${method} ${url} of the admin page`); }
   const from = c.cursor;
   await c.body(head ?? '', 8000, { untilClose: true });
   c.destroy();

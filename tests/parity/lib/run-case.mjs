@@ -45,12 +45,12 @@ export async function runCase(c, prepared, proxy) {
   };
   let extra;
   try {
-    extra = c.client ? await c.client(ctx) : await sendSteps(ctx, c.send);
+    extra = await within(c.limit ?? 25000, c.client ? c.client(ctx) : sendSteps(ctx, c.send));
   } catch (error) {
     extra = { failed: String(error?.message ?? error).replace(/:\d{4,5}\b/g, ':<port>'), ...(process.env.PARITY_TRACE && { stack: error?.stack }) };
   }
   const wait = c.settle ?? 2000;
-  await Promise.all(wires.map(w => w.settle(wait)));
+  await Promise.race([Promise.all(wires.map(w => w.settle(wait))), sleep(10000)]); // one that never falls silent
   await sleep(300); // what the end of the client's connection sets off upstream needs a moment
   await quiet(prepared, 150);
   const clients = wires.map(w => ({ bytes: c.view ? c.view(w.text) : w.text, state: w.state === 'reset' ? 'closed' : w.state, note: w.note }));
@@ -62,6 +62,13 @@ export async function runCase(c, prepared, proxy) {
   if (c.log) outcome.log = await logText(c, prepared);
   for (const u of Object.values(prepared.upstreams)) u.close();
   return { text: render(outcome, ports, own), outcome };
+}
+
+/** A case that hangs fails; the others go on. */
+function within(ms, promise) {
+  let timer;
+  const limit = new Promise((_, reject) => { timer = setTimeout(() => reject(new Error(`not done within ${ms} ms`)), ms); });
+  return Promise.race([promise, limit]).finally(() => clearTimeout(timer));
 }
 
 /** A connection on which nothing was ever sent is no request: whether it was opened before the request was given up is a matter of timing. */
