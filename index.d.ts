@@ -278,6 +278,10 @@ export interface ProxyOptions {
   serviceZone?: string;
   /** How long listeners and connections that a change replaces may drain (Envoy: `--drain-time-s`). Default: 600 s. */
   drainTime?: Duration;
+  /** How long a start or a change may wait for clusters to be warm (their names resolved) before it goes on all the same. Default: 15 s. */
+  warmTimeout?: Duration;
+  /** Other processes and proxies with the same option may listen on the same ports; the system deals connections. Default: false, a taken port is an error. */
+  sharePort?: boolean;
 }
 
 /** What a change did. */

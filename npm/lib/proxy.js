@@ -10,7 +10,7 @@ const { invalidArgument, stateError, fromNative } = require('./errors.js');
 const { Follow } = require('./follow.js');
 const native = require('./native.js');
 
-const OPTIONS = ['concurrency', 'serviceCluster', 'serviceNode', 'serviceZone', 'drainTime'];
+const OPTIONS = ['concurrency', 'serviceCluster', 'serviceNode', 'serviceZone', 'drainTime', 'warmTimeout', 'sharePort'];
 const KINDS = ['cluster', 'listener'];
 
 class Proxy extends EventEmitter {
@@ -231,13 +231,15 @@ class Proxy extends EventEmitter {
 }
 
 function readOptions(options) {
-  const { concurrency, serviceCluster, serviceNode, serviceZone, drainTime } = check.options(options, 'options', OPTIONS);
+  const { concurrency, serviceCluster, serviceNode, serviceZone, drainTime, warmTimeout, sharePort } = check.options(options, 'options', OPTIONS);
   if (concurrency !== undefined) check.integer(concurrency, 'concurrency', 1, 1024);
   for (const [key, value] of Object.entries({ serviceCluster, serviceNode, serviceZone })) {
     if (value !== undefined) check.string(value, key);
   }
   const drainTimeMs = drainTime === undefined ? undefined : milliseconds(drainTime, 'drainTime');
-  return { concurrency, serviceCluster, serviceNode, serviceZone, drainTimeMs };
+  const warmTimeoutMs = warmTimeout === undefined ? undefined : milliseconds(warmTimeout, 'warmTimeout');
+  if (sharePort !== undefined) check.boolean(sharePort, 'sharePort');
+  return { concurrency, serviceCluster, serviceNode, serviceZone, drainTimeMs, warmTimeoutMs, sharePort };
 }
 
 module.exports = { Proxy };

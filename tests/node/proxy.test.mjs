@@ -1,5 +1,6 @@
 // The Proxy class: its life, its changes, and that a change that fails changes nothing.
 import assert from 'node:assert/strict';
+import dgram from 'node:dgram';
 import { once } from 'node:events';
 import http from 'node:http';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -11,6 +12,7 @@ import { ConfigError, Proxy, ProxyError, buildCluster, buildHost, buildRoute, lo
 import { makeCerts } from './lib/certs.mjs';
 import { holdPort, portIsFree, request, startUpstream } from './lib/http.mjs';
 import { config, listener, portOf, startProxy } from './lib/proxy.mjs';
+import { runScript } from './lib/run-script.mjs';
 
 let one;
 let two;
@@ -150,6 +152,16 @@ describe('life', () => {
     await assert.rejects(third.start(), { code: 'ERR_PLENIPO_BIND' });
     await first.proxy.stop();
     assert.equal((await request(second.port)).body, 'two');
+  });
+
+  test('sharing a port is an option of both', async (t) => {
+    const first = await startProxy(t, config([one.address]), { concurrency: 1, sharePort: true });
+    const shared = config([two.address], { listeners: [listener({ port: first.port })] });
+    await assert.rejects(new Proxy(shared, { concurrency: 1 }).start(), { code: 'ERR_PLENIPO_BIND' });
+    await startProxy(t, shared, { concurrency: 1, sharePort: true });
+    const seen = new Set();
+    for (let n = 0; n < 200 && seen.size < 2; n++) seen.add((await request(first.port)).body);
+    assert.deepEqual([...seen].sort(), ['one', 'two']);
   });
 
   test('with port 0, all workers share one port', async (t) => {
@@ -432,6 +444,73 @@ describe('changes', () => {
   });
 });
 
+describe('clusters that warm', () => {
+  // A resolver that never answers.
+  let socket;
+  let resolver;
+  before(async () => {
+    socket = dgram.createSocket('udp4');
+    socket.bind(0, '127.0.0.1');
+    await once(socket, 'listening');
+    resolver = [{ socket_address: { address: '127.0.0.1', port_value: socket.address().port } }];
+  });
+  after(() => socket.close());
+  const silent = (name) => buildCluster(name, ['silent.test:80'], { envoy: { dns_resolvers: resolver } });
+
+  test('an abort while they do rejects, and changes nothing', async (t) => {
+    const { proxy, port } = await startProxy(t, config([one.address]), { concurrency: 1, warmTimeout: '30s' });
+    const { version } = proxy;
+    const controller = new AbortController();
+    const call = proxy.apply({ clusters: [silent('slow'), buildCluster('app', [two.address])] }, { signal: controller.signal });
+    const behind = proxy.apply({ clusters: [buildCluster('behind', [])] });
+    await sleep(100);
+    assert.equal(proxy.version, version, 'nothing is published before all is warm');
+    assert.equal((await request(port)).body, 'one');
+    controller.abort('enough');
+    await assert.rejects(call, { ...aborts, cause: 'enough' });
+    const { added } = await behind;
+    assert.deepEqual(added, ['cluster/behind']);
+    assert.deepEqual(proxy.dump().clusters.map(({ name }) => name).sort(), ['app', 'behind']);
+    assert.equal((await request(port)).body, 'one');
+  });
+
+  test('the wait is bounded', async (t) => {
+    const { proxy } = await startProxy(t, config([one.address]), { concurrency: 1, warmTimeout: 200 });
+    const started = performance.now();
+    await proxy.apply({ clusters: [silent('slow')] });
+    const took = performance.now() - started;
+    assert.ok(took >= 150 && took < 3_000, `${took} ms`);
+    await assert.rejects(proxy.setEndpoints('slow', [one.address]), stateError);
+  });
+
+  test('a start can be aborted while they do, and repeated', async () => {
+    const proxy = new Proxy({ ...config(), clusters: [buildCluster('app', []), silent('slow')] }, { concurrency: 1, warmTimeout: '30s' });
+    const events = [];
+    for (const name of ['listening', 'stopped', 'draining']) proxy.on(name, () => events.push(name));
+    const controller = new AbortController();
+    const starting = proxy.start({ signal: controller.signal });
+    setTimeout(() => controller.abort(), 100);
+    await assert.rejects(starting, aborts);
+    assert.equal(proxy.state, 'new');
+    assert.deepEqual(events, []);
+  });
+
+  test('process.exit does not wait for them', async () => {
+    const result = await runScript(`
+      import dgram from 'node:dgram';
+      const socket = dgram.createSocket('udp4').bind(0, '127.0.0.1', async () => {
+        const slow = buildCluster('slow', ['silent.test:80'], { envoy: { dns_resolvers: [{ socket_address: { address: '127.0.0.1', port_value: socket.address().port } }] } });
+        const proxy = new Proxy(config(), { concurrency: 1, warmTimeout: '30s' });
+        await proxy.start();
+        proxy.apply({ clusters: [slow] });
+        new Proxy({ clusters: [slow] }, { concurrency: 1, warmTimeout: '30s' }).start();
+        setTimeout(() => process.exit(6), 200);
+      });`);
+    assert.equal(result.code, 6, result.stderr);
+    assert.ok(result.took < 6_000, `${result.took} ms`);
+  });
+});
+
 describe('setEndpoints', () => {
   test('moves requests, and changes nothing else', async (t) => {
     const { proxy, port } = await startProxy(t, config([one.address]), { concurrency: 2 });
@@ -561,6 +640,36 @@ describe('looking inside', () => {
 });
 
 describe('the end', () => {
+  test("the admin page's /quitquitquit stops it", async (t) => {
+    const { proxy } = await startProxy(t, config([one.address], { admin: 0 }));
+    const stopped = once(proxy, 'stopped');
+    const admin = proxy.addresses.find((each) => each.listener === 'admin').port;
+    assert.equal((await request(admin, '/quitquitquit', { method: 'POST' })).status, 200);
+    await stopped;
+    assert.equal(proxy.state, 'stopped');
+  });
+
+  test('a drain that is aborted does not wait any longer', async (t) => {
+    const { proxy, port } = await startProxy(t, config([one.address]));
+    const slow = request(port, '/slow?ms=3000').then(({ status }) => status, (error) => error.code);
+    await sleep(100);
+    const started = performance.now();
+    await proxy.drain({ timeout: '20s', signal: AbortSignal.timeout(100) });
+    assert.ok(performance.now() - started < 1500);
+    assert.equal(proxy.state, 'stopped');
+    assert.notEqual(await slow, 200);
+  });
+
+  test('a forced stop ends a stop that waits', async (t) => {
+    const { proxy, port } = await startProxy(t, config([one.address]));
+    const slow = request(port, '/slow?ms=3000').catch(() => {});
+    await sleep(100);
+    const started = performance.now();
+    await Promise.all([proxy.stop({ grace: '20s' }), sleep(50).then(() => proxy.stop({ force: true }))]);
+    assert.ok(performance.now() - started < 1500);
+    await slow;
+  });
+
   test('drain lets requests end, and tells how many did', async (t) => {
     const { proxy, port } = await startProxy(t, config([one.address]));
     const slow = request(port, '/slow?ms=400');

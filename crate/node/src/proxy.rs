@@ -30,6 +30,9 @@ struct EngineOptions {
     service_node: Option<String>,
     service_zone: Option<String>,
     drain_time_ms: Option<f64>,
+    warm_timeout_ms: Option<f64>,
+    #[serde(default)]
+    share_port: bool,
     /// The bootstrap is JavaScript's own, not a file's.
     owned: bool,
 }
@@ -77,6 +80,8 @@ impl Engine {
             service_node: options.service_node,
             service_zone: options.service_zone,
             drain_time: options.drain_time_ms.map_or(defaults.drain_time, duration),
+            warm_timeout: options.warm_timeout_ms.map_or(defaults.warm_timeout, duration),
+            share_port: options.share_port,
             static_owner: if options.owned { Owner::Api } else { Owner::Bootstrap },
             ..defaults
         });
