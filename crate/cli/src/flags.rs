@@ -7,7 +7,7 @@ use serde_json::json;
 
 /// An Envoy-class proxy.
 #[derive(Debug, Parser)]
-#[command(name = "plenipo", version, about, max_term_width = 120)]
+#[command(name = "plenipo", version, propagate_version = true, about, max_term_width = 120)]
 pub struct Arguments {
     #[command(subcommand)]
     pub command: Command,
@@ -17,8 +17,10 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a proxy with an Envoy bootstrap (takes every flag of envoy)
+    #[command(display_name = "plenipo")]
     Run(Box<Run>),
     /// Print every problem of configuration files; exit status 1 if there is an error
+    #[command(display_name = "plenipo")]
     Validate(Validate),
 }
 
@@ -28,7 +30,7 @@ pub struct Validate {
     /// Check Envoy's schema and rules only, not what this proxy implements
     #[arg(long)]
     pub schema: bool,
-    /// Warnings are errors
+    /// Exit with status 1 on warnings too
     #[arg(long)]
     pub strict: bool,
     /// Bootstrap files: .yaml, .yml, .json, .pb
@@ -61,10 +63,10 @@ pub enum DrainStrategy {
 #[derive(Debug, Args)]
 pub struct Run {
     /// Path to the bootstrap file
-    #[arg(short = 'c', long)]
+    #[arg(short = 'c', long, value_name = "FILE")]
     pub config_path: Option<PathBuf>,
     /// YAML that is merged over the bootstrap file
-    #[arg(long)]
+    #[arg(long, value_name = "YAML", allow_hyphen_values = true)]
     pub config_yaml: Option<String>,
     /// What to do with the configuration
     #[arg(long, value_enum, default_value = "serve")]
@@ -82,8 +84,11 @@ pub struct Run {
     #[arg(long, value_name = "LIST")]
     pub component_log_level: Option<String>,
     /// Format of log lines, in spdlog's syntax
-    #[arg(long, default_value = crate::log::DEFAULT_FORMAT, value_name = "FORMAT")]
+    #[arg(long, default_value = crate::log::DEFAULT_FORMAT, value_name = "FORMAT", allow_hyphen_values = true)]
     pub log_format: String,
+    /// Escape control characters and quotes in log lines as C does
+    #[arg(long)]
+    pub log_format_escaped: bool,
     /// File that the log goes to; default: standard error
     #[arg(long, value_name = "FILE")]
     pub log_path: Option<PathBuf>,
@@ -102,12 +107,13 @@ pub struct Run {
     /// How connections are closed while draining
     #[arg(long, value_enum, default_value = "gradual", ignore_case = true)]
     pub drain_strategy: DrainStrategy,
-    /// The longest time that a stop may take; a shorter one than 25 s ends the drain after SIGTERM earlier
+    /// The longest time that a stop may take; shorter than --drain-timeout-s it shortens that
     #[arg(long, default_value_t = 900, value_name = "SECONDS")]
     pub parent_shutdown_time_s: u64,
-    /// How long running requests may go on after SIGTERM; Envoy's drain time would outlive a pod's 30 s
+    /// How long running requests may go on after SIGTERM or SIGINT, then they are reset. Ours, not envoy's: its drain time of 600 s
+    /// would outlive the 30 s that Kubernetes gives a pod
     #[arg(long, default_value_t = 25, value_name = "SECONDS")]
-    pub shutdown_grace_s: u64,
+    pub drain_timeout_s: u64,
     /// File that the address of the admin interface is written to
     #[arg(long, value_name = "FILE")]
     pub admin_address_path: Option<PathBuf>,
@@ -135,44 +141,61 @@ pub struct Run {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Taken for envoy's sake, without effect")]
 pub struct Ignored {
+    /// Tags for all stats
     #[arg(long, value_name = "TAG:VALUE")]
     stats_tag: Vec<String>,
+    /// Core dumps
     #[arg(long)]
     enable_core_dump: bool,
+    /// Mode of the hot restart socket
     #[arg(long, value_name = "MODE")]
     socket_mode: Option<String>,
+    /// Path of the hot restart socket
     #[arg(long, value_name = "FILE")]
     socket_path: Option<String>,
+    /// Extensions to leave out
     #[arg(long, value_name = "LIST")]
     disable_extensions: Option<String>,
+    /// Mutex tracing
     #[arg(long)]
     enable_mutex_tracing: bool,
+    /// There is no hot restart
     #[arg(long)]
     disable_hot_restart: bool,
+    /// Access logs are written by time (--file-flush-interval-msec)
     #[arg(long, value_name = "KB")]
     file_flush_min_size_kb: Option<u32>,
+    /// Prints "disabled" and exits, as envoy without hot restart
     #[arg(long)]
-    hot_restart_version: bool,
+    pub hot_restart_version: bool,
+    /// Hot restart epoch
     #[arg(long, value_name = "N")]
     restart_epoch: Option<u32>,
+    /// Log levels by source file
     #[arg(long)]
     enable_fine_grain_logging: bool,
-    #[arg(long)]
-    log_format_escaped: bool,
+    /// v4 or v6
     #[arg(long, value_name = "VERSION")]
     local_address_ip_version: Option<String>,
+    /// Stack traces as one log line
     #[arg(long)]
     log_stacktrace_single_entry: bool,
+    /// Warnings of deprecated fields are printed all the same
     #[arg(long)]
     skip_deprecated_logs: bool,
+    /// File for the base id
     #[arg(long, value_name = "FILE")]
     base_id_path: Option<String>,
+    /// Stats of the hot restart parent
     #[arg(long)]
     skip_hot_restart_parent_stats: bool,
+    /// Start without a hot restart parent
     #[arg(long)]
     skip_hot_restart_on_no_parent: bool,
+    /// Base id chosen by envoy
     #[arg(long)]
     use_dynamic_base_id: bool,
+    /// Base id for hot restart
     #[arg(long, value_name = "N")]
     base_id: Option<u32>,
 }
@@ -192,7 +215,6 @@ impl Ignored {
             (self.hot_restart_version, "--hot-restart-version"),
             (self.restart_epoch.is_some(), "--restart-epoch"),
             (self.enable_fine_grain_logging, "--enable-fine-grain-logging"),
-            (self.log_format_escaped, "--log-format-escaped"),
             (self.local_address_ip_version.is_some(), "--local-address-ip-version"),
             (self.log_stacktrace_single_entry, "--log-stacktrace-single-entry"),
             (self.skip_deprecated_logs, "--skip-deprecated-logs"),
@@ -209,7 +231,7 @@ impl Ignored {
 impl Run {
     /// How long running requests may go on after SIGTERM.
     pub fn grace(&self) -> Duration {
-        Duration::from_secs(self.shutdown_grace_s.min(self.parent_shutdown_time_s))
+        Duration::from_secs(self.drain_timeout_s.min(self.parent_shutdown_time_s))
     }
 
     /// The flags as `/server_info` shows them.

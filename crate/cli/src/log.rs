@@ -1,17 +1,28 @@
-//! The command's own log: levels, components and format as in Envoy.
+//! The command's own log: levels, components and line format as in Envoy.
+
+mod format;
 
 use std::{
+    collections::HashSet,
     fs::{File, OpenOptions},
-    io::Write,
-    path::Path,
-    sync::Mutex,
+    io::{self, Write},
+    panic::Location,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
 
-use plenipo_engine::format::TimeFormat;
+use format::{Entry, Format};
 
 /// Envoy's default of `--log-format`.
 pub const DEFAULT_FORMAT: &str = "[%Y-%m-%d %T.%e][%t][%l][%n] [%g:%#] %v";
+
+/// Names that `--component-log-level` takes: Envoy's loggers, so that its command lines work unchanged. We write as `main`, `config` and `admin`.
+const COMPONENTS: &str = "a2a admin ai_protocol_manager alternate_protocols_cache aws assert backtrace basic_auth cache_filter client config \
+    connection conn_handler compression credential_injector decompression dns dubbo envoy_bug ext_authz ext_proc rocketmq file filter \
+    forward_proxy geolocation grpc happy_eyeballs hc health_checker http http2 hystrix init io jwt json_rpc kafka key_value_store lua \
+    local_rate_limit main matcher mcp misc mongo multi_connection notification oauth2 quic quic_stream pool rate_limit_quota rbac rds redis \
+    router runtime stats secret sse tap testing thrift tracing upstream udp wasm websocket golang stats_sinks dynamic_modules ip_tagging";
 
 /// How important a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,117 +64,113 @@ impl Level {
     }
 }
 
+/// What the flags say about the log.
+#[derive(Debug, Default)]
+pub struct Settings<'a> {
+    /// `--log-level`
+    pub level: &'a str,
+    /// `--component-log-level`
+    pub components: Option<&'a str>,
+    /// `--log-format`
+    pub format: &'a str,
+    /// `--log-format-escaped`
+    pub escaped: bool,
+    /// `--log-path`; standard error without one.
+    pub path: Option<&'a Path>,
+}
+
 /// Where lines go and which are written.
 pub struct Log {
     level: Level,
     components: Vec<(String, Level)>,
-    format: Vec<Piece>,
-    file: Option<Mutex<File>>,
-}
-
-enum Piece {
-    Text(String),
-    Time(TimeFormat),
-    Thread,
-    Level,
-    ShortLevel,
-    Component,
-    Source,
-    Line,
-    Message,
+    format: Format,
+    file: Option<(PathBuf, Mutex<File>)>,
 }
 
 impl Log {
-    /// A log by its flags.
-    pub fn new(level: &str, components: Option<&str>, format: &str, path: Option<&Path>) -> Result<Log, String> {
-        let mut by_component = Vec::new();
-        for one in components.unwrap_or_default().split(',').filter(|c| !c.is_empty()) {
-            let (name, level) = one.split_once(':').ok_or_else(|| format!("error: component log level not correctly specified '{one}'"))?;
-            by_component.push((name.to_owned(), Level::parse(level)?));
-        }
-        let open = |path: &Path| {
-            let file = OpenOptions::new().create(true).append(true).open(path);
-            file.map(Mutex::new).map_err(|e| format!("error: cannot open log file {}: {e}", path.display()))
+    /// A log by its flags; the error is the text for the user.
+    pub fn new(settings: &Settings<'_>) -> Result<Log, String> {
+        let level = Level::parse(settings.level)?;
+        let components = levels(settings.components.unwrap_or_default())?;
+        let format = Format::parse(settings.format, settings.escaped)?;
+        let file = match settings.path {
+            Some(path) => {
+                let file = open(path).map_err(|e| format!("error: cannot open the log file {}: {e}", path.display()))?;
+                Some((path.to_owned(), Mutex::new(file)))
+            }
+            None => None,
         };
-        Ok(Log { level: Level::parse(level)?, components: by_component, format: parse(format)?, file: path.map(open).transpose()? })
+        Ok(Log { level, components, format, file })
     }
 
     /// Writes a line of a component, unless its level is too low.
+    #[track_caller]
     pub fn write(&self, level: Level, component: &str, message: &str) {
         let least = self.components.iter().find(|(name, _)| name == component).map_or(self.level, |(_, level)| *level);
         if level < least {
             return;
         }
-        let now = SystemTime::now();
-        let mut line = Vec::new();
-        for piece in &self.format {
-            match piece {
-                Piece::Text(text) => line.extend_from_slice(text.as_bytes()),
-                Piece::Time(format) => format.write(now, &mut line),
-                Piece::Thread => line.extend_from_slice(std::process::id().to_string().as_bytes()),
-                Piece::Level => line.extend_from_slice(level.name().as_bytes()),
-                Piece::ShortLevel => line.extend_from_slice(&level.name().to_ascii_uppercase().as_bytes()[..1]),
-                Piece::Component => line.extend_from_slice(component.as_bytes()),
-                Piece::Source => line.extend_from_slice(b"plenipo"),
-                Piece::Line => line.push(b'0'),
-                Piece::Message => line.extend_from_slice(message.as_bytes()),
-            }
-        }
+        let place = Location::caller();
+        let entry = Entry { time: SystemTime::now(), level: level.name(), component, file: place.file(), line: place.line(), message };
+        let mut line = self.format.line(&entry);
         line.push(b'\n');
         // There is nobody to tell that the log cannot be written.
         let _ = match &self.file {
-            Some(file) => file.lock().unwrap_or_else(std::sync::PoisonError::into_inner).write_all(&line),
-            None => std::io::stderr().write_all(&line),
+            Some((_, file)) => lock(file).write_all(&line),
+            None => io::stderr().write_all(&line),
         };
     }
 
     /// Writes an `info` line of `main`.
+    #[track_caller]
     pub fn info(&self, message: &str) {
         self.write(Level::Info, "main", message);
     }
 
-    /// Writes a `warning` line of `config`.
+    /// Writes a `warning` line of `main`.
+    #[track_caller]
     pub fn warn(&self, message: &str) {
-        self.write(Level::Warning, "config", message);
+        self.write(Level::Warning, "main", message);
+    }
+
+    /// Writes a `critical` line of `main`.
+    #[track_caller]
+    pub fn critical(&self, message: &str) {
+        self.write(Level::Critical, "main", message);
+    }
+
+    /// Opens the log file again, after a rotation; the old one stays in use where that fails.
+    pub fn reopen(&self) {
+        let Some((path, file)) = &self.file else { return };
+        match open(path) {
+            Ok(new) => *lock(file) = new,
+            Err(e) => self.warn(&format!("cannot open the log file {} again: {e}", path.display())),
+        }
     }
 }
 
-fn parse(format: &str) -> Result<Vec<Piece>, String> {
-    let mut pieces = Vec::new();
-    let mut rest = format.chars();
-    while let Some(c) = rest.next() {
-        if c != '%' {
-            match pieces.last_mut() {
-                Some(Piece::Text(text)) => text.push(c),
-                _ => pieces.push(Piece::Text(c.into())),
-            }
-            continue;
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+fn lock(file: &Mutex<File>) -> MutexGuard<'_, File> {
+    // A file is whole whoever held it.
+    file.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// `upstream:debug,config:trace`; of two levels for one component the last counts, as in Envoy.
+fn levels(list: &str) -> Result<Vec<(String, Level)>, String> {
+    let known: HashSet<&str> = COMPONENTS.split_ascii_whitespace().collect();
+    let mut levels = Vec::new();
+    for one in list.split(',').filter(|one| !one.is_empty()) {
+        let (name, level) = one.split_once(':').ok_or_else(|| format!("error: component log level not correctly specified '{one}'"))?;
+        let level = Level::parse(level)?;
+        if !known.contains(name) {
+            return Err(format!("error: invalid component specified '{name}'"));
         }
-        let time = |format: &str| TimeFormat::parse(format).map(Piece::Time);
-        pieces.push(match rest.next() {
-            Some('Y') => time("%Y")?,
-            Some('m') => time("%m")?,
-            Some('d') => time("%d")?,
-            Some('T') => time("%H:%M:%S")?,
-            Some('H') => time("%H")?,
-            Some('M') => time("%M")?,
-            Some('S') => time("%S")?,
-            Some('e') => time("%3f")?,
-            Some('f') => time("%6f")?,
-            Some('t' | 'P') => Piece::Thread,
-            Some('l') => Piece::Level,
-            Some('L') => Piece::ShortLevel,
-            Some('n') => Piece::Component,
-            Some('g' | 's' | '@' | '!') => Piece::Source,
-            Some('#') => Piece::Line,
-            // As in Envoy's own additions: escaped or plain, here they are the same.
-            Some('v' | '_' | 'j') => Piece::Message,
-            Some('%') => Piece::Text("%".into()),
-            Some('^' | '$') => continue,
-            other => return Err(format!("error: --log-format: %{} is not implemented", other.map(String::from).unwrap_or_default())),
-        });
+        levels.insert(0, (name.to_owned(), level));
     }
-    Ok(pieces)
+    Ok(levels)
 }
 
 #[cfg(test)]
@@ -171,15 +178,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_format_is_understood_and_others_are_refused_by_name() {
-        assert!(parse(DEFAULT_FORMAT).is_ok());
-        assert_eq!(parse("%Q").err().as_deref(), Some("error: --log-format: %Q is not implemented"));
+    fn levels_have_envoys_names() {
+        for (name, want) in [("trace", Level::Trace), ("warn", Level::Warning), ("warning", Level::Warning), ("off", Level::Off)] {
+            assert_eq!(Level::parse(name), Ok(want), "{name}");
+        }
+        assert_eq!(Level::parse("loud"), Err("error: invalid log level specified 'loud'".to_owned()));
+        assert!(Level::Debug < Level::Info && Level::Critical < Level::Off);
     }
 
     #[test]
     fn components_have_levels_of_their_own() {
-        let log = Log::new("warn", Some("config:trace"), "%v", None).ok();
-        assert_eq!(log.map(|l| (l.level, l.components)), Some((Level::Warning, vec![("config".to_owned(), Level::Trace)])));
-        assert!(Log::new("loud", None, "%v", None).is_err());
+        assert_eq!(levels("config:trace,,main:off"), Ok(vec![("main".to_owned(), Level::Off), ("config".to_owned(), Level::Trace)]));
+        for (list, want) in [
+            ("config", "error: component log level not correctly specified 'config'"),
+            ("config:loud", "error: invalid log level specified 'loud'"),
+            ("nope:debug", "error: invalid component specified 'nope'"),
+        ] {
+            assert_eq!(levels(list), Err(want.to_owned()), "{list}");
+        }
     }
 }

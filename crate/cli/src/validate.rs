@@ -1,6 +1,6 @@
 //! `plenipo validate`: prints every problem of configuration files.
 
-use std::path::Path;
+use std::{io::Write, path::Path};
 
 use plenipo_api::{Input, Issue, Options, Severity, UnknownFields, read_bootstrap};
 use plenipo_engine::engine;
@@ -10,14 +10,16 @@ use crate::flags::Validate;
 /// Checks every file; the exit status is 1 if one of them has an error.
 pub fn validate(flags: &Validate) -> u8 {
     let mut failed = false;
+    // Nobody is left to tell when the pipe is closed (`plenipo validate … | head`); the exit status still counts.
+    let mut out = std::io::stdout().lock();
     for file in &flags.files {
         let issues = check(file, flags.schema);
         let bad = issues.iter().any(|i| i.severity == Severity::Error || flags.strict);
         for issue in &issues {
-            println!("{}", line(issue, file));
+            let _ = writeln!(out, "{}", line(issue, file));
         }
         if !bad {
-            println!("{}: OK", file.display());
+            let _ = writeln!(out, "{}: OK", file.display());
         }
         failed |= bad;
     }
