@@ -7,6 +7,8 @@ const adm = (request, view) => ({ client: async ctx => { const c = await ctx.con
 const get = (path, view) => adm(`GET ${path} HTTP/1.1\r\nHost: admin\r\n\r\n`, view);
 const post = (path, view) => adm(`POST ${path} HTTP/1.1\r\nHost: admin\r\nContent-Length: 0\r\n\r\n`, view);
 const head = t => t.split('\r\n\r\n')[0];
+// How hex digits of a chunk size are written says nothing.
+const lower = t => t.replace(/^[0-9A-F]+\r$/gm, size => size.toLowerCase());
 const bodyOf = t => { const [h, ...b] = t.split('\r\n\r\n'); const body = b.join('\r\n\r\n'); return /transfer-encoding: chunked/i.test(h) ? dechunk(body) : body; };
 function dechunk(b) { let o = ''; for (;;) { const n = parseInt(b, 16); const at = b.indexOf('\r\n'); if (!n || at < 0) return o; o += b.slice(at + 2, at + 2 + n); b = b.slice(at + 4 + n); } }
 /** The shape of a JSON value: keys and types. */
@@ -28,9 +30,9 @@ export default [suite('admin', [
   { name: 'admin /: POST', ...post('/', t => head(t).replace(/content-length: \d+/, 'content-length: <n>')) },
   { name: 'admin /help: names the pages', ...get('/help', t => lines(t, l => /^  \/(help|ready|stats|stats\/prometheus|clusters|listeners|config_dump|server_info|quitquitquit|drain_listeners|logging|)[:( ]/.test(l))) },
   { name: 'admin /help: POST', ...post('/help', head) },
-  { name: 'admin unknown page: 404', ...get('/nope', t => t.replace(/content-length: \d+/, 'content-length: <n>').split('\r\n\r\n').map((p, i) => i ? p.split('\n')[0] : p).join('\r\n\r\n')) },
-  { name: 'admin unknown page: hostile path', ...get('/../../etc/passwd?%00', t => t.replace(/content-length: \d+/, 'content-length: <n>').split('\r\n\r\n').map((p, i) => i ? p.split('\n')[0] : p).join('\r\n\r\n')) },
-  { name: 'admin unknown page: malformed request', ...adm('GARBAGE\r\n\r\n') },
+  { name: 'admin unknown page: 404', ...get('/nope', t => t.replace(/content-length: \d+/, 'content-length: <n>').split('\r\n\r\n').map((p, i) => i ? p.split('\n').slice(1, 2).join('') : p).join('\r\n\r\n')) },
+  { name: 'admin unknown page: hostile path', ...get('/../../etc/passwd?%00', t => t.replace(/content-length: \d+/, 'content-length: <n>').split('\r\n\r\n').map((p, i) => i ? p.split('\n').slice(1, 2).join('') : p).join('\r\n\r\n')) },
+  { name: 'admin unknown page: malformed request', ...adm('GARBAGE\r\n\r\n'), differs: { id: 'admin-http', envoy: t => t.includes('Bad Request\n') && t.includes('content-length: 11'), plenipo: t => t.startsWith('client 1 (closed):\n  HTTP/1.1 400 Bad Request') && t.includes('content-length: 0') } },
   { name: 'admin wrong method: GET /quitquitquit', ...get('/quitquitquit') },
   { name: 'admin wrong method: GET /drain_listeners', ...get('/drain_listeners') },
   { name: 'admin wrong method: GET /logging', ...get('/logging') },
@@ -55,9 +57,9 @@ export default [suite('admin', [
   { name: 'admin /config_dump: no private key shown', chains: f => [{ filters: [f], transport_socket: { name: 'envoy.transport_sockets.tls', typed_config: { '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext', common_tls_context: { tls_certificates: [{ certificate_chain: { filename: '${certs}/server.crt' }, private_key: { inline_string: KEY() } }] } } } }], client: async ctx => { const d = await ctx.admin('/config_dump'); return { key: d.includes('PRIVATE KEY') || d.includes(Buffer.from(KEY()).toString('base64').slice(0, 60)), redacted: d.includes('[redacted]') || d.includes(Buffer.from('[redacted]').toString('base64')) }; }, settle: 0 },
   { name: 'admin /stats: format of a line', ...get('/stats?filter=^server.live$', t => bodyOf(t)) },
   { name: 'admin /stats: usedonly', ...get('/stats?usedonly&filter=^server.live$', t => bodyOf(t)) },
-  { name: 'admin /stats: headers', ...get('/stats?filter=^server.live$') },
+  { name: 'admin /stats: headers', ...get('/stats?filter=^server.live$', lower) },
   { name: 'admin /stats: JSON', ...get('/stats?format=json&filter=^server.live$', t => bodyOf(t)) },
-  { name: 'admin /stats: bad filter', ...get('/stats?filter=[') },
+  { name: 'admin /stats: bad filter', ...get('/stats?filter=[', t => `${head(t)}\r\n${bodyOf(t).split(':')[0]}`) },
   { name: 'admin /stats: bad format', ...get('/stats?format=blah', t => head(t).replace(/content-length: \d+/, 'content-length: <n>')) },
   { name: 'admin /stats: server names', ...get('/stats?filter=^server\\.', t => bodyOf(t).split('\n').map(l => l.split(':')[0]).join('\r\n')) },
   { name: 'admin /stats: listener names', client: async ctx => { const c = await ctx.connect(); c.write(req('/')); await c.response(); return (await ctx.admin('/stats')).split('\n').filter(l => l.startsWith(`listener.127.0.0.1_${ctx.port('main')}.`)).map(l => l.replace(/_\d+\./, '_PORT.').replaceAll(ctx.id, 'ID').replace(/(: No recorded.*|: P0.*)/, '')).join('\r\n'); }, settle: 0 },
@@ -69,7 +71,7 @@ export default [suite('admin', [
   { name: 'admin /logging: unknown level', ...post('/logging?level=blah', t => t.split('\n')[0]) },
   { name: 'admin /logging: set one level', ...post('/logging?level=warning', head) },
   { name: 'admin keep-alive: two requests on one connection', client: async ctx => { const c = await ctx.connect('admin'); for (let i = 0; i < 2; i++) { c.write('GET /ready HTTP/1.1\r\nHost: admin\r\n\r\n'); await c.response(); } }, settle: 300 },
-  { name: 'admin keep-alive: HTTP/1.0', ...adm('GET /ready HTTP/1.0\r\n\r\n') },
+  { name: 'admin keep-alive: HTTP/1.0', ...adm('GET /ready HTTP/1.0\r\n\r\n'), differs: { id: 'admin-http', envoy: t => t.includes('426 Upgrade Required'), plenipo: t => t.startsWith('client 1 (closed):\n  HTTP/1.0 200 OK') && t.includes('LIVE') } },
 ]), suite('drain', [
   changes('drain_listeners: new connections are refused, open ones go on', async ctx => {
     const c = await ctx.connect(); c.write(req('/1')); await c.response();
@@ -87,7 +89,7 @@ export default [suite('admin', [
   }),
   changes('drain_listeners: inboundonly', async ctx => ({ said: await ctx.admin('/drain_listeners?inboundonly', 'POST'), late: await ctx.connect('main', { hidden: true }).then(() => 'accepted', e => e.code) })),
   { ...changes('quitquitquit: the process ends with 0', async ctx => { const said = await ctx.admin('/quitquitquit', 'POST'); await Promise.race([ctx.proxy.exited, ctx.sleep(5000)]); return { said, exit: ctx.proxy.exit }; }) },
-  { ...changes('healthcheck/fail: ready says so and answers say close', async ctx => { const said = await ctx.admin('/healthcheck/fail', 'POST'); const c = await ctx.connect(); c.write(req('/')); await c.response(); return { said, ready: (await ctx.admin('/ready')).trim(), ok: await ctx.admin('/healthcheck/ok', 'POST'), again: (await ctx.admin('/ready')).trim() }; }) },
+  { ...changes('healthcheck/fail: ready says so and answers say close', async ctx => { const said = await ctx.admin('/healthcheck/fail', 'POST'); const c = await ctx.connect(); c.write(req('/')); await c.response(); return { said, ready: (await ctx.admin('/ready')).trim(), ok: await ctx.admin('/healthcheck/ok', 'POST'), again: (await ctx.admin('/ready')).trim() }; }), settle: 2000 },
   { ...changes('SIGTERM: idle', async ctx => { process.kill(ctx.proxy.pid, 'SIGTERM'); await Promise.race([ctx.proxy.exited, ctx.sleep(8000)]); return { exit: ctx.proxy.exit?.code ?? ctx.proxy.exit }; }) },
   { ...changes('SIGTERM: a running request', async ctx => { const c = await ctx.connect(); c.write(req('/')); await ctx.sleep(200); process.kill(ctx.proxy.pid, 'SIGTERM'); const t = await c.response({ ms: 4000 }); await Promise.race([ctx.proxy.exited, ctx.sleep(6000)]); return { answered: t.slice(0, 15), exit: ctx.proxy.exit?.code ?? ctx.proxy.exit }; }), upstreams: { u: replies([800, ok('done')]) },
     differs: { id: 'sigterm-drains', envoy: t => t.includes('"answered": ""'), plenipo: t => t.includes('"answered": "HTTP/1.1 200 OK"') && t.includes('"exit": 0') } },

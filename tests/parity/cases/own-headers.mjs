@@ -21,20 +21,20 @@ export default suite('own-headers', [
   { name: 'x-request-id: twice', send: [req('/', `X-Request-Id: ${ID}\r\nX-Request-Id: abc\r\n`)] },
   { name: 'x-request-id: empty', send: [req('/', 'X-Request-Id:\r\n')] },
   { name: 'x-request-id: generate_request_id false', hcm: { generate_request_id: false }, send: [req('/')] },
-  { name: 'x-request-id: always_set_request_id_in_response', unsupported: 'always_set_request_id_in_response', hcm: { always_set_request_id_in_response: true }, send: [req('/', `X-Request-Id: ${ID}\r\n`)] },
+  { name: 'x-request-id: always_set_request_id_in_response', hcm: { always_set_request_id_in_response: true }, send: [req('/', `X-Request-Id: ${ID}\r\n`)] },
   { name: 'x-request-id: in the answer only with always_set', upstreams: { u: replies(ok('ok', 'x-request-id: from-upstream\r\n')) }, send: [req('/')] },
 
   // x-envoy-*
   { name: 'x-envoy-*: control headers without use_remote_address', send: [req('/', `${CONTROL.filter(h => !/retry-on|max-retries|timeout-ms: (5000|100)|duration-ms|alt-stat|hedge|retriable/.test(h)).join('\r\n')}\r\n`)] },
   { name: 'x-envoy-*: hop headers at the edge from an internal address', unsupported: 'internal_address_config', hcm: { ...edge, internal_address_config: { cidr_ranges: [{ address_prefix: '127.0.0.0', prefix_len: 8 }] } }, send: [req('/', `${CONTROL.filter(h => !/retry-on|max-retries|timeout-ms: (5000|100)|duration-ms|alt-stat|hedge|retriable/.test(h)).join('\r\n')}\r\n`)] },
   { name: 'x-envoy-*: all control headers from an external client are stripped', hcm: edge, send: [req('/', `${CONTROL.join('\r\n')}\r\n`)] },
-  { name: 'x-envoy-*: suppress_envoy_headers', unsupported: 'suppress_envoy_headers', hcm: { http_filters: [{ name: 'envoy.filters.http.router', typed_config: { '@type': 'type.googleapis.com/envoy.extensions.filters.http.router.v3.Router', suppress_envoy_headers: true } }] }, send: [req('/')] },
+  { name: 'x-envoy-*: suppress_envoy_headers', hcm: { http_filters: [{ name: 'envoy.filters.http.router', typed_config: { '@type': 'type.googleapis.com/envoy.extensions.filters.http.router.v3.Router', suppress_envoy_headers: true } }] }, send: [req('/')] },
   { name: 'x-envoy-*: from the upstream pass to the client', upstreams: { u: replies(ok('ok', 'x-envoy-foo: 1\r\nx-envoy-upstream-service-time: 999\r\nx-envoy-attempt-count: 7\r\nx-envoy-overloaded: true\r\nx-envoy-degraded: 1\r\nx-envoy-immediate-health-check-fail: 1\r\n')) }, send: [req('/')] },
   { name: 'x-envoy-*: expected-rq-timeout follows the route timeout', routes: [{ match: { prefix: '/' }, route: { cluster: '$u', timeout: '3.5s' } }], send: [req('/')] },
   { name: 'x-envoy-*: no expected-rq-timeout when the timeout is 0', routes: [{ match: { prefix: '/' }, route: { cluster: '$u', timeout: '0s' } }], send: [req('/')] },
   { name: 'x-envoy-*: expected-rq-timeout with a per-try timeout', routes: [{ match: { prefix: '/' }, route: { cluster: '$u', timeout: '3s', retry_policy: { retry_on: '5xx', per_try_timeout: '1s' } } }], send: [req('/')] },
-  { name: 'x-envoy-*: attempt count to both sides', unsupported: 'include_request_attempt_count', vhosts: [{ name: 'v', domains: ['*'], include_request_attempt_count: true, include_attempt_count_in_response: true, routes: [{ match: { prefix: '/' }, route: { cluster: '$u' } }] }], send: [req('/', 'x-envoy-attempt-count: 9\r\n')] },
-  { name: 'x-envoy-*: downstream-service-cluster with --service-cluster unset', unsupported: 'add_user_agent', hcm: { ...edge, add_user_agent: true }, send: [req('/', 'User-Agent: me\r\n')] },
+  { name: 'x-envoy-*: attempt count to both sides', vhosts: [{ name: 'v', domains: ['*'], include_request_attempt_count: true, include_attempt_count_in_response: true, routes: [{ match: { prefix: '/' }, route: { cluster: '$u' } }] }], send: [req('/', 'x-envoy-attempt-count: 9\r\n')] },
+  { name: 'x-envoy-*: downstream-service-cluster with --service-cluster unset', hcm: { ...edge, add_user_agent: true }, send: [req('/', 'User-Agent: me\r\n')] },
 
   // x-forwarded-*
   { name: 'x-forwarded-for: untouched without use_remote_address', send: [req('/', 'X-Forwarded-For: 1.2.3.4\r\n')] },
@@ -51,7 +51,7 @@ export default suite('own-headers', [
   { name: 'x-forwarded-proto: overwritten at the edge', hcm: edge, send: [req('/', 'X-Forwarded-Proto: https\r\n')] },
   { name: 'x-forwarded-proto: bad value', send: [req('/', 'X-Forwarded-Proto: gopher\r\n')] },
   { name: 'x-forwarded-proto: twice', send: [req('/', 'X-Forwarded-Proto: https\r\nX-Forwarded-Proto: http\r\n')] },
-  { name: 'x-forwarded-host: append_x_forwarded_host with a host rewrite', unsupported: 'append_x_forwarded_host', routes: [{ match: { prefix: '/' }, route: { cluster: '$u', host_rewrite_literal: 'new.test', append_x_forwarded_host: true } }], send: [req('/', 'X-Forwarded-Host: old.test\r\n')] },
+  { name: 'x-forwarded-host: append_x_forwarded_host with a host rewrite', routes: [{ match: { prefix: '/' }, route: { cluster: '$u', host_rewrite_literal: 'new.test', append_x_forwarded_host: true } }], send: [req('/', 'X-Forwarded-Host: old.test\r\n')] },
   { name: 'x-forwarded-host: kept otherwise', send: [req('/', 'X-Forwarded-Host: old.test\r\nX-Forwarded-Port: 99\r\n')] },
   { name: 'x-forwarded-client-cert: sanitized by default', send: [req('/', 'X-Forwarded-Client-Cert: Hash=abc\r\n')] },
 
@@ -82,6 +82,6 @@ export default suite('own-headers', [
   { name: 'hop-by-hop: Connection: close twice in two lines', send: [req('/', 'Connection: x-a\r\nConnection: close\r\nX-A: 1\r\n')] },
 
   // the order in which all come
-  { name: 'order: request headers at the edge, with everything on', unsupported: 'include_request_attempt_count', hcm: { ...edge, via: 'p', add_user_agent: true }, vhosts: [{ name: 'v', domains: ['*'], include_request_attempt_count: true, request_headers_to_add: [{ header: { key: 'x-vhost', value: '1' } }], routes: [{ match: { prefix: '/' }, route: { cluster: '$u' }, request_headers_to_add: [{ header: { key: 'x-route', value: '2' } }] }] }], send: [req('/', 'Accept: */*\r\nUser-Agent: t\r\n')] },
-  { name: 'order: answer headers with everything on', unsupported: 'include_attempt_count_in_response', hcm: { via: 'p', always_set_request_id_in_response: true }, vhosts: [{ name: 'v', domains: ['*'], include_attempt_count_in_response: true, response_headers_to_add: [{ header: { key: 'x-vhost', value: '1' } }], routes: [{ match: { prefix: '/' }, route: { cluster: '$u' }, response_headers_to_add: [{ header: { key: 'x-route', value: '2' } }] }] }], send: [req('/')] },
+  { name: 'order: request headers at the edge, with everything on', hcm: { ...edge, via: 'p', add_user_agent: true }, vhosts: [{ name: 'v', domains: ['*'], include_request_attempt_count: true, request_headers_to_add: [{ header: { key: 'x-vhost', value: '1' } }], routes: [{ match: { prefix: '/' }, route: { cluster: '$u' }, request_headers_to_add: [{ header: { key: 'x-route', value: '2' } }] }] }], send: [req('/', 'Accept: */*\r\nUser-Agent: t\r\n')] },
+  { name: 'order: answer headers with everything on', hcm: { via: 'p', always_set_request_id_in_response: true }, vhosts: [{ name: 'v', domains: ['*'], include_attempt_count_in_response: true, response_headers_to_add: [{ header: { key: 'x-vhost', value: '1' } }], routes: [{ match: { prefix: '/' }, route: { cluster: '$u' }, response_headers_to_add: [{ header: { key: 'x-route', value: '2' } }] }] }], send: [req('/')] },
 ]);
