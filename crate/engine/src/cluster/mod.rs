@@ -24,7 +24,7 @@ pub use settings::{
     Discovery, DnsEndpoint, DnsSettings, FailureRefresh, LookupFamily, ResolverConfig, Settings, TcpKeepalive, UpstreamProtocol,
 };
 
-use crate::stats::{ClusterConfigStats, ClusterEndpointStats, ClusterStats, Store};
+use crate::stats::{ClusterConfigStats, ClusterEndpointStats, ClusterStats, Http1Stats, Store};
 
 /// One cluster of a configuration.
 pub struct Cluster {
@@ -38,6 +38,8 @@ pub struct Cluster {
     pub stats: ClusterStats,
     /// Hosts, `cluster.<name>`.
     pub endpoint_stats: ClusterEndpointStats,
+    /// Its HTTP/1 codec, `cluster.<name>.http1`; shown from the first connection on.
+    pub codec_stats: Http1Stats,
     /// Updates, `cluster.<name>`.
     pub config_stats: ClusterConfigStats,
     hosts: ArcSwap<HostSet>,
@@ -69,6 +71,7 @@ impl Cluster {
         let cluster = Cluster {
             circuit: Arc::new(Circuit::new(&settings.thresholds, stats.clone())),
             endpoint_stats: ClusterEndpointStats::new(store, &prefix),
+            codec_stats: Http1Stats::new(store, &format!("{prefix}.http1")),
             config_stats: ClusterConfigStats::new(store, &prefix),
             name,
             settings,
@@ -77,8 +80,8 @@ impl Cluster {
             writing: Mutex::new(()),
             warm: watch::Sender::new(warm),
         };
-        cluster.endpoint_stats.default_total_match_count().inc();
         if !cluster.hosts.load().entries().is_empty() {
+            cluster.endpoint_stats.default_total_match_count().inc();
             cluster.endpoint_stats.membership_change().inc();
         }
         cluster.count_members();

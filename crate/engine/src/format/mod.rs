@@ -170,6 +170,8 @@ fn escape(out: &mut Vec<u8>, at: usize) {
     let tail = out.split_off(start);
     for byte in tail {
         match byte {
+            // As in Envoy a value that is not UTF-8 is escaped byte by byte, without the short forms.
+            byte if !utf8 && special(&byte) => put_unicode(out, byte),
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
             b'\n' => out.extend_from_slice(b"\\n"),
@@ -178,7 +180,6 @@ fn escape(out: &mut Vec<u8>, at: usize) {
             8 => out.extend_from_slice(b"\\b"),
             12 => out.extend_from_slice(b"\\f"),
             0..32 | 0x7f => put_unicode(out, byte),
-            0x80.. if !utf8 => put_unicode(out, byte),
             _ => out.push(byte),
         }
     }

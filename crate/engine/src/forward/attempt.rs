@@ -120,10 +120,6 @@ impl Attempt {
                 stats.upstream_cx_protocol_error().inc();
                 Outcome::Error
             }
-            Failure::ConnectionTermination => {
-                stats.upstream_cx_destroy_remote_with_active_rq().inc();
-                Outcome::Error
-            }
             Failure::RemoteReset | Failure::RefusedStream => {
                 stats.upstream_rq_rx_reset().inc();
                 Outcome::Error

@@ -129,6 +129,7 @@ async fn attempts(
     let mut stale_retried = false;
     let mut retry_permit = None;
     loop {
+        let host = tried.pick(stream, cluster, retry.map(|r| &**r))?;
         stream.info.attempts += 1;
         if stream.info.attempts > 1
             && per_try.is_none()
@@ -140,7 +141,6 @@ async fn attempts(
         if route.vhost().request_attempt_count {
             headers::set_number(&mut stream.headers, Known::EnvoyAttemptCount, u64::from(stream.info.attempts));
         }
-        let host = tried.pick(stream, cluster, retry.map(|r| &**r))?;
         if matches!(action.host_rewrite, HostRewrite::Auto) && !host.hostname.is_empty() {
             action.set_host(&mut stream.headers, &host.hostname.as_bytes().to_vec(), retries == 0);
         }

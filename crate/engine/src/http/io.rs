@@ -7,13 +7,15 @@ use std::{
     cell::RefCell,
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::transport::Transport;
+use super::manager::Manager;
+use crate::{cluster::Cluster, transport::Transport};
 
 const SCRATCH: usize = 64 * 1024;
 /// Pieces of a body up to this size are copied behind what is already gathered.
@@ -23,8 +25,33 @@ thread_local! {
     static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
 }
 
+/// Who counts the bytes of a connection.
+pub enum Meter {
+    /// The connection manager of a client's connection.
+    Downstream(Arc<Manager>),
+    /// The cluster of an upstream connection.
+    Upstream(Arc<Cluster>),
+}
+
+impl Meter {
+    fn read(&self, bytes: usize) {
+        match self {
+            Meter::Downstream(manager) => manager.stats.downstream_cx_rx_bytes_total().add(bytes as u64),
+            Meter::Upstream(cluster) => cluster.stats.upstream_cx_rx_bytes_total().add(bytes as u64),
+        }
+    }
+
+    fn wrote(&self, bytes: usize) {
+        match self {
+            Meter::Downstream(manager) => manager.stats.downstream_cx_tx_bytes_total().add(bytes as u64),
+            Meter::Upstream(cluster) => cluster.stats.upstream_cx_tx_bytes_total().add(bytes as u64),
+        }
+    }
+}
+
 /// One connection's two directions.
 pub struct Io {
+    meter: Meter,
     transport: Transport,
     /// What was read and not yet taken.
     pub input: BytesMut,
@@ -36,8 +63,8 @@ pub struct Io {
 
 impl Io {
     /// Wraps a connection.
-    pub fn new(transport: Transport) -> Io {
-        Io { transport, input: BytesMut::new(), output: BytesMut::new(), large: Bytes::new(), eof: false }
+    pub fn new(transport: Transport, meter: Meter) -> Io {
+        Io { meter, transport, input: BytesMut::new(), output: BytesMut::new(), large: Bytes::new(), eof: false }
     }
 
     /// The connection below.
@@ -58,6 +85,7 @@ impl Io {
                 Poll::Ready(Ok(())) => {
                     let bytes = buf.filled();
                     self.eof = bytes.is_empty();
+                    self.meter.read(bytes.len());
                     self.input.extend_from_slice(bytes);
                     Poll::Ready(Ok(bytes.len()))
                 }
@@ -104,6 +132,7 @@ impl Io {
                 (false, true) => std::task::ready!(socket.poll_write(cx, &self.output))?,
                 _ => std::task::ready!(socket.poll_write(cx, &self.large))?,
             };
+            self.meter.wrote(n);
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }

@@ -53,8 +53,8 @@ pub async fn serve(stream: &mut Stream) -> Response {
         Ok(response) => response,
         Err(reply) => stream.reply(reply),
     };
-    if response.headers.status() != 101 && stream.headers.contains(Known::Upgrade) && h1::is_upgrade(&stream.headers) {
-        // As in Envoy a refused upgrade has no body: nothing may pass for one on a connection that was to be a tunnel.
+    if response.headers.status() / 100 == 2 && stream.headers.contains(Known::Upgrade) && h1::is_upgrade(&stream.headers) {
+        // As in Envoy: a success that is no upgrade loses its body, so that nothing passes for a tunnel's bytes.
         response.headers.remove(Known::ContentLength);
         response.body = Body::Empty;
     }

@@ -1,6 +1,7 @@
 //! Makes one connection to an upstream host: TCP, then the cluster's transport socket.
 
 use std::{
+    cell::Cell,
     io,
     net::SocketAddr,
     sync::Arc,
@@ -23,6 +24,9 @@ pub struct Connected {
     /// Our own address.
     pub local: SocketAddr,
     opened: Instant,
+    by_peer: Cell<bool>,
+    at_work: Cell<bool>,
+    requests: Cell<u32>,
     _permit: Permit,
     _active: crate::cluster::ActiveConnection,
 }
@@ -32,6 +36,21 @@ impl Connected {
     pub fn age(&self) -> Duration {
         self.opened.elapsed()
     }
+
+    /// Notes that the peer closed it.
+    pub fn closed_by_peer(&self) {
+        self.by_peer.set(true);
+    }
+
+    /// Notes that it goes while a request is under way.
+    pub fn closed_at_work(&self) {
+        self.at_work.set(true);
+    }
+
+    /// Notes a request.
+    pub fn carries_request(&self) {
+        self.requests.set(self.requests.get() + 1);
+    }
 }
 
 impl Drop for Connected {
@@ -39,6 +58,23 @@ impl Drop for Connected {
         let stats = &self.cluster.stats;
         stats.upstream_cx_active().dec();
         stats.upstream_cx_destroy().inc();
+        let (by_peer, at_work) = (self.by_peer.get(), self.at_work.get());
+        if by_peer {
+            stats.upstream_cx_destroy_remote().inc()
+        } else {
+            stats.upstream_cx_destroy_local().inc()
+        }
+        if at_work {
+            stats.upstream_cx_destroy_with_active_rq().inc();
+            if by_peer {
+                stats.upstream_cx_destroy_remote_with_active_rq().inc();
+            } else {
+                stats.upstream_cx_destroy_local_with_active_rq().inc();
+            }
+        }
+        if self.requests.get() > 0 {
+            stats.upstream_rq_per_cx().record(self.requests.get().into());
+        }
         stats.upstream_cx_length_ms().record(self.opened.elapsed().as_millis() as u64);
     }
 }
@@ -51,8 +87,17 @@ pub async fn connect(cluster: &Arc<Cluster>, host: &Arc<Host>, permit: Permit) -
     stats.upstream_cx_active().inc();
     let address = host.address();
     // Made before the attempt, so that its drop takes the counts back however the attempt ends.
-    let mut meta =
-        Connected { cluster: cluster.clone(), host: host.clone(), local: address, opened, _permit: permit, _active: host.connection() };
+    let mut meta = Connected {
+        cluster: cluster.clone(),
+        host: host.clone(),
+        local: address,
+        opened,
+        by_peer: Cell::new(false),
+        at_work: Cell::new(false),
+        requests: Cell::new(0),
+        _permit: permit,
+        _active: host.connection(),
+    };
     let made = tokio::time::timeout(cluster.settings.connect_timeout, open(cluster, address)).await;
     let failure = match made {
         Ok(Ok(transport)) => {
@@ -67,6 +112,10 @@ pub async fn connect(cluster: &Arc<Cluster>, host: &Arc<Host>, permit: Permit) -
         }
     };
     stats.upstream_cx_connect_fail().inc();
+    stats.upstream_rq_pending_failure_eject().inc();
+    if matches!(failure, Failure::Connect(_)) {
+        meta.closed_by_peer();
+    }
     meta.host.connect_failed();
     Err(failure)
 }

@@ -38,7 +38,11 @@ impl Connection {
 
     /// Whether it is still silent, as an idle connection has to be.
     pub fn is_usable(&mut self) -> bool {
-        self.io.is_quiet()
+        let usable = self.io.is_quiet();
+        if self.io.eof {
+            self.meta.closed_by_peer();
+        }
+        usable
     }
 }
 
@@ -67,6 +71,7 @@ impl Exchange {
     /// Begins a request; nothing is written before the first poll.
     pub fn new(mut connection: Box<Connection>, pool: Rc<HostPool>, headers: &HeaderList, request: Cursor) -> Exchange {
         connection.requests += 1;
+        connection.meta.carries_request();
         let upgrade = headers.contains(Known::Upgrade);
         let asked = Asked { head: headers.method() == b"HEAD", connect: headers.method() == b"CONNECT", upgrade };
         let encoding = RequestEncoding { end_stream: request.is_empty(), case: pool.http1().header_case };
@@ -180,10 +185,13 @@ impl Exchange {
             }
             match std::task::ready!(connection.io.poll_fill(cx)) {
                 // Half a head is no answer.
-                Ok(0) if self.answered && !connection.io.input.is_empty() => {
+                Ok(0) | Err(_) if self.answered && !connection.io.input.is_empty() => {
                     return Poll::Ready(Err(Failure::Protocol("http1.codec_error")));
                 }
-                Ok(0) | Err(_) => return Poll::Ready(Err(Failure::ConnectionTermination)),
+                Ok(0) | Err(_) => {
+                    connection.meta.closed_by_peer();
+                    return Poll::Ready(Err(Failure::ConnectionTermination));
+                }
                 Ok(_) => {}
             }
         }
@@ -210,7 +218,8 @@ impl Exchange {
             }
             match std::task::ready!(connection.io.poll_fill(cx)) {
                 Ok(0) if self.body.ends_with_connection() && !self.tunnel => return Poll::Ready(None),
-                Ok(0) if !self.tunnel => {
+                Ok(0) | Err(_) if !self.tunnel => {
+                    connection.meta.closed_by_peer();
                     return Poll::Ready(Some(Err(BodyError::Upstream(Failure::Protocol("http1.codec_error")))));
                 }
                 Ok(0) | Err(_) => return Poll::Ready(Some(Err(BodyError::Upstream(Failure::ConnectionTermination)))),
@@ -242,7 +251,9 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         // Not given back: its stream is in an unknown state, so that it can only be closed.
-        if self.connection.take().is_some() {
+        if let Some(connection) = self.connection.take() {
+            connection.meta.closed_at_work();
+            drop(connection);
             self.pool.lost();
         }
     }

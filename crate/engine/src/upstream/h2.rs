@@ -76,6 +76,7 @@ impl Exchange {
         let end = request.is_empty();
         connection.active.set(connection.active.get() + 1);
         connection.requests.set(connection.requests.get() + 1);
+        connection.meta.carries_request();
         let active = Active(connection.clone());
         let (response, send) = connection.sender.clone().send_request(head, end).map_err(|e| failure(&e))?;
         Ok(Exchange {

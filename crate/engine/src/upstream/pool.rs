@@ -14,7 +14,10 @@ use super::{HostKey, connect, h1, h2, host_key};
 use crate::{
     cluster::{Cluster, Host, Permit, Priority, UpstreamProtocol},
     error::Failure,
-    http::{io::Io, settings::Http1},
+    http::{
+        io::{Io, Meter},
+        settings::Http1,
+    },
     snapshot::Snapshot,
 };
 
@@ -122,7 +125,9 @@ impl HostPool {
             let (transport, meta) = connect::connect(&self.cluster, &self.host, permit).await?;
             drop(pending);
             counted.keep();
-            return Ok(Box::new(h1::Connection::new(Io::new(transport), meta)));
+            self.cluster.codec_stats.block().touch();
+            let io = Io::new(transport, Meter::Upstream(self.cluster.clone()));
+            return Ok(Box::new(h1::Connection::new(io, meta)));
         }
     }
 

@@ -78,9 +78,9 @@ impl Source {
         self.0.as_ref().and_then(|r| r.borrow().ended)
     }
 
-    /// How many ms are left of a timeout that runs from the end of the request, at least 1; nothing without a timeout.
+    /// How many ms are left of a timeout that runs from the end of the request, at least 1; nothing without one, or while it does not run.
     pub fn left(&self, started: Instant, timeout: Option<Duration>) -> Option<u64> {
-        let from = self.ended().unwrap_or(if self.is_empty() { started } else { Instant::now() });
+        let from = self.ended().or_else(|| self.is_empty().then_some(started))?;
         let left = timeout?.saturating_sub(from.elapsed());
         Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1))
     }

@@ -16,7 +16,7 @@ use crate::{
         h1::{self, BodyDecoder, BodyEvent, Framing, Reject, RequestDecoder, RequestHead, RequestLimits, ResponseEncoding},
         header::{HeaderList, Known},
         headers,
-        io::Io,
+        io::{Io, Meter},
         local_reply::{LocalReply, write_reject},
         manager,
         stream::{Interim, Response, Stream},
@@ -62,7 +62,7 @@ pub async fn serve(transport: Transport, mut connection: Connection) {
     stats.downstream_cx_http1_total().inc();
     stats.downstream_cx_http1_active().inc();
     let shared = Rc::new(RefCell::new(Shared {
-        io: Io::new(transport),
+        io: Io::new(transport, Meter::Downstream(manager.clone())),
         body: BodyDecoder::empty(),
         received: 0,
         ended: None,
@@ -239,7 +239,6 @@ async fn exchange(
             return false;
         }
         Err(Stop::Reply(reply)) => {
-            let reply = reply.closing();
             let mut response = stream.reply(reply);
             let date = connection.worker.date();
             headers::edit_response(
