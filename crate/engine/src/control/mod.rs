@@ -85,7 +85,7 @@ pub struct Change {
     pub dry_run: bool,
     /// Only if this is the running version.
     pub if_version: Option<String>,
-    /// Ends the change before it is published; after that it does nothing.
+    /// Ends the change before it is published, also when its sender is dropped; after that it does nothing.
     pub cancel: Option<oneshot::Receiver<()>>,
 }
 
@@ -126,7 +126,7 @@ pub enum Command {
 pub struct Start {
     /// The documents of the bootstrap, merged in order.
     pub bootstrap: Vec<Input>,
-    /// Ends the start.
+    /// Ends the start, also when its sender is dropped.
     pub cancel: Option<oneshot::Receiver<()>>,
     /// Told when it serves.
     pub done: oneshot::Sender<Result<Applied, Error>>,

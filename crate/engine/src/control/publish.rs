@@ -10,7 +10,7 @@ use std::{
 };
 
 use plenipo_api::{Issue, IssueCode};
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use super::{Applied, Change, Control, Kind, Live, Owner, decode_cluster, decode_listener, has_error, resources::Plan};
 use crate::{
@@ -197,7 +197,7 @@ impl Control {
             None => drop(all.await),
             Some(signal) => tokio::select! {
                 biased;
-                cancel = signal => if cancel.is_ok() { return Err(cancelled()) },
+                _ = signal => return Err(cancelled()),
                 _ = all => return Ok(()),
             },
         }
@@ -428,7 +428,7 @@ fn applied(plan: &Plan, version: u64) -> Applied {
 }
 
 fn is_cancelled(cancel: &mut Option<oneshot::Receiver<()>>) -> bool {
-    cancel.as_mut().is_some_and(|c| c.try_recv().is_ok())
+    cancel.as_mut().is_some_and(|c| c.try_recv() != Err(TryRecvError::Empty))
 }
 
 fn cancelled() -> Error {
