@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args, Parser, Subcommand, ValueEnum,
+    builder::{OsStringValueParser, TypedValueParser},
+};
 use serde_json::json;
 
 /// An Envoy-class proxy.
@@ -63,7 +66,7 @@ pub enum DrainStrategy {
 #[derive(Debug, Args)]
 pub struct Run {
     /// Path to the bootstrap file
-    #[arg(short = 'c', long, value_name = "FILE")]
+    #[arg(short = 'c', long, value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub config_path: Option<PathBuf>,
     /// YAML that is merged over the bootstrap file
     #[arg(long, value_name = "YAML", allow_hyphen_values = true)]

@@ -4,8 +4,11 @@ mod h1;
 mod h2;
 
 use std::{
+    future::{Future, poll_fn},
+    pin::pin,
     rc::Rc,
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -19,6 +22,8 @@ use crate::{
     worker::{Worker, signal::Listening},
 };
 
+/// How long a draining connection that has said nothing yet stays open for a request that is already on its way.
+const DRAIN_QUIET: Duration = Duration::from_secs(1);
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What a connection needs beside its transport.
@@ -36,7 +41,7 @@ pub struct Connection {
 }
 
 /// Serves a connection to its end.
-pub async fn serve(mut transport: Transport, connection: Connection) {
+pub async fn serve(mut transport: Transport, mut connection: Connection) {
     let stats = &connection.manager.stats;
     stats.downstream_cx_total().inc();
     stats.downstream_cx_active().inc();
@@ -51,13 +56,40 @@ pub async fn serve(mut transport: Transport, connection: Connection) {
         (Codec::Http1, _) => Some(false),
         (Codec::Http2, _) | (Codec::Auto, Some("h2")) => Some(true),
         (Codec::Auto, Some("http/1.1")) => Some(false),
-        (Codec::Auto, _) => detect(&mut transport, connection.manager.settings.idle_timeout).await,
+        (Codec::Auto, _) => {
+            let idle_timeout = connection.manager.settings.idle_timeout;
+            unless_drained(&mut connection.listening, detect(&mut transport, idle_timeout)).await
+        }
     };
     match is_h2 {
         Some(true) => h2::serve(transport, connection).await,
         Some(false) => h1::serve(transport, connection).await,
         None => {}
     }
+}
+
+/// Waits for a client's first bytes; `None` where draining comes first: a client that has only connected must not hold up the end.
+async fn unless_drained<T>(listening: &mut Listening, first: impl Future<Output = Option<T>>) -> Option<T> {
+    let mut first = pin!(first);
+    let mut quiet = pin!(None);
+    poll_fn(|cx| {
+        listening.register(cx);
+        if let Poll::Ready(first) = first.as_mut().poll(cx) {
+            return Poll::Ready(first);
+        }
+        let signal = listening.signal();
+        let Some(since) = signal.draining().filter(|_| !signal.ended()) else {
+            return if signal.ended() { Poll::Ready(None) } else { Poll::Pending };
+        };
+        if quiet.is_none() {
+            quiet.set(Some(tokio::time::sleep_until((since + DRAIN_QUIET).into())));
+        }
+        match quiet.as_mut().as_pin_mut() {
+            Some(quiet) => quiet.poll(cx).map(|()| None),
+            None => Poll::Pending,
+        }
+    })
+    .await
 }
 
 /// Whether the first bytes are the preface of HTTP/2; `None` where the client left before that was clear.
