@@ -425,8 +425,11 @@ export class Proxy extends EventEmitter<ProxyEvents> implements AsyncDisposable 
   stats(filter?: string | RegExp): Record<string, number>;
   /** The same, and histograms, as Prometheus's text format, under Envoy's names. */
   prometheus(): string;
-  /** The running configuration as Envoy JSON; private keys and tokens are not in it. */
-  dump(): { bootstrap?: Envoy<'Bootstrap'>; listeners: Envoy<'Listener'>[]; clusters: Envoy<'Cluster'>[] };
+  /**
+   * The running configuration as Envoy JSON, which another proxy can be made of. Endpoints are those of the configuration, not those
+   * that `setEndpoints` or DNS gave; private keys and tokens are not in it.
+   */
+  dump(): { bootstrap: Envoy<'Bootstrap'>; listeners: Envoy<'Listener'>[]; clusters: Envoy<'Cluster'>[] };
   /** Lets the running proxy keep the process alive again. */
   ref(): this;
   /** Lets the process end although the proxy runs. */

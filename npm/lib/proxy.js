@@ -152,7 +152,14 @@ class Proxy extends EventEmitter {
   }
 
   dump() {
-    return native.check(this.#running('dump').dump());
+    const { bootstrap = {}, listeners, clusters } = native.check(this.#running('dump').dump());
+    // What runs is told once: with it in the bootstrap as well, the dump could not be started again.
+    if (bootstrap.static_resources) {
+      delete bootstrap.static_resources.clusters;
+      delete bootstrap.static_resources.listeners;
+      if (Object.keys(bootstrap.static_resources).length === 0) delete bootstrap.static_resources;
+    }
+    return { bootstrap, listeners, clusters };
   }
 
   ref() {

@@ -10,6 +10,7 @@ import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ConfigError, Proxy, ProxyError, buildCluster, buildHost, buildRoute, loadConfig, validate } from '../../npm/lib/index.mjs';
 import { makeCerts } from './lib/certs.mjs';
+import { envoyValidate } from './lib/envoy.mjs';
 import { holdPort, portIsFree, request, startUpstream } from './lib/http.mjs';
 import { config, listener, portOf, startProxy } from './lib/proxy.mjs';
 import { runScript } from './lib/run-script.mjs';
@@ -603,6 +604,19 @@ describe('looking inside', () => {
     assert.deepEqual(proxy.stats(/^http\..*downstream_rq_total$/g), some);
     assert.throws(() => proxy.stats(5), wrongArgument(/^the filter must/));
     assert.match(proxy.prometheus(), /^envoy_cluster_upstream_rq_total\{envoy_cluster_name="app"\} 1$/m);
+  });
+
+  test('a dump can be started again, here and by Envoy', async (t) => {
+    const { proxy } = await startProxy(t, config([one.address], { admin: 0, bootstrap: { node: { id: 'n', cluster: 'c' } } }));
+    await proxy.apply({ clusters: [buildCluster('b', ['app.local:80'], { protocol: 'http2', limits: { retries: 1 } })] });
+    const dump = proxy.dump();
+    assert.deepEqual(dump.clusters.map(({ name }) => name).sort(), ['app', 'b']);
+    assert.equal(dump.bootstrap.node.id, 'n');
+    const { ok, output } = envoyValidate({ ...dump.bootstrap, static_resources: { clusters: dump.clusters, listeners: dump.listeners } });
+    assert.ok(ok, output);
+    const second = await startProxy(t, dump, { concurrency: 1, warmTimeout: 100 });
+    assert.equal((await request(second.port)).body, 'one');
+    assert.deepEqual(second.proxy.dump(), dump);
   });
 
   test('no key is in dump, errors or events', async (t) => {
