@@ -83,6 +83,8 @@ export default suite('http1', [
   { name: 'status line: garbage', upstreams: up('hello there\r\n\r\n'), send: [req('/')] },
   { name: 'status line: HTTP/2.0', ...stricterAnswer('h1-status-line', 'HTTP/1.1 200 OK'), upstreams: up('HTTP/2.0 200 OK\r\ncontent-length: 0\r\n\r\n'), send: [req('/')] },
   { name: 'status line: bare LF', ...stricterAnswer('h1-bare-lf', 'HTTP/1.1 200 OK'), upstreams: up('HTTP/1.1 200 OK\ncontent-length: 2\n\nok'), send: [req('/')] },
+  { name: 'status line: reason phrase empty, with spaces and high bytes', upstreams: up('HTTP/1.1 200 \r\ncontent-length: 0\r\n\r\n', 'HTTP/1.1 200 OK \r\ncontent-length: 0\r\n\r\n', 'HTTP/1.1 200 O\tK\xe9\r\ncontent-length: 0\r\n\r\n'), send: [req('/'), { res: 1 }, req('/'), { res: 1 }, req('/')] },
+  { name: 'status line: two spaces', ...stricterAnswer('h1-status-line', 'HTTP/1.1 200 OK'), upstreams: up('HTTP/1.1  200 OK\r\ncontent-length: 0\r\n\r\n'), send: [req('/')] },
   { name: 'status line: 418, 429, 451 phrases', upstreams: up(R('418 x\r\ncontent-length: 0'), R('429 x\r\ncontent-length: 0'), R('451 x\r\ncontent-length: 0'), R('208 x\r\ncontent-length: 0'), R('511 x\r\ncontent-length: 0')), send: [req('/'), { res: 1 }, req('/'), { res: 1 }, req('/'), { res: 1 }, req('/'), { res: 1 }, req('/')] },
 
   // upstream answers under scrutiny
@@ -99,6 +101,9 @@ export default suite('http1', [
   { name: 'upstream answer: bad chunk size at once', upstreams: up(R('200 OK\r\ntransfer-encoding: chunked', 'zz\r\nok\r\n0\r\n\r\n')), send: [req('/')] },
   { name: 'upstream answer: 101 headers', upstreams: up(R(`200 OK\r\n${Array.from({ length: 101 }, (_, i) => `x-${i}: ${i}`).join('\r\n')}\r\ncontent-length: 2`, 'ok')), send: [req('/')] },
   { name: 'upstream answer: 70 KiB head', upstreams: up(R(`200 OK\r\nx-big: ${'b'.repeat(70000)}\r\ncontent-length: 2`, 'ok')), send: [req('/')] },
+  { name: 'upstream answer: bad content-length in a 304', ...stricterAnswer('h1-status-line', 'content-length: 3x'), upstreams: up(R('304 X\r\ncontent-length: 3x')), send: [req('/')] },
+  { name: 'upstream answer: data longer than its chunk', upstreams: up(R('200 OK\r\ntransfer-encoding: chunked', '3\r\nabcd\r\n0\r\n\r\n')), send: [req('/')],
+    differs: { id: 'h1-chunks', envoy: t => t.startsWith('client 1 (open):') && t.includes('  3\n  abc\n  0\n'), plenipo: t => t.startsWith('client 1 (closed):') && !t.includes('  0\n') && t.includes('upstream u connection 1 (closed):') } },
   { name: 'upstream answer: closes without a byte', upstreams: up({ end: true }), send: [req('/')] },
   { name: 'upstream answer: resets without a byte', upstreams: up({ reset: true }), send: [req('/')] },
   { name: 'upstream answer: half a head and close', upstreams: up(['HTTP/1.1 200 OK\r\ncontent-le', 50, { end: true }]), send: [req('/')] },
