@@ -1,6 +1,6 @@
 //! The first change: reads the bootstrap, starts workers and the admin interface, applies the static resources.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use plenipo_api::{
@@ -39,11 +39,11 @@ impl Control {
         let mut warnings = loaded.warnings.clone();
         self.node = node(&loaded.bootstrap, &self.shared.options);
         self.start_workers()?;
-        let (named, issues) = static_resources(&loaded);
+        let (named, paths, issues) = static_resources(&loaded);
         if has_error(&issues) {
             return Err(Error::config(annotated(issues, &loaded)));
         }
-        let place = |kind: Kind, name: &str| paths(&loaded, kind, name);
+        let place = |kind: Kind, name: &str| paths.get(&(kind, name.to_owned())).cloned().unwrap_or_default();
         let admin = self.bind_admin(&loaded, &mut warnings)?;
         self.shared.view.store(Arc::new(super::View::new(loaded.bytes.clone(), self.node.bytes.clone())));
         let plan =
@@ -132,30 +132,29 @@ fn node(bootstrap: &Bootstrap, options: &crate::engine::Options) -> Node {
     Node { bytes: prost::Message::encode_to_vec(&node).into(), cluster: node.cluster, id: node.id }
 }
 
-/// The static resources with their names; two of one name are an issue.
-fn static_resources(loaded: &LoadedBootstrap) -> (Vec<(Kind, String, Bytes)>, Vec<Issue>) {
+/// Where in the bootstrap each static resource stands. A table, as looking for one among 10,000 would decode them all.
+type Paths = HashMap<(Kind, String), String>;
+
+/// The static resources with their names and paths; two of one name are an issue.
+fn static_resources(loaded: &LoadedBootstrap) -> (Vec<(Kind, String, Bytes)>, Paths, Vec<Issue>) {
     let mut named = Vec::with_capacity(loaded.clusters.len() + loaded.listeners.len());
     let mut issues = Vec::new();
-    let mut seen = std::collections::HashSet::new();
+    let mut paths = Paths::with_capacity(named.capacity());
     let all = loaded.clusters.iter().map(|r| (Kind::Cluster, r)).chain(loaded.listeners.iter().map(|r| (Kind::Listener, r)));
     for (kind, resource) in all {
         match name_of(kind, &resource.bytes) {
             Err(message) => issues.push(Issue::error(IssueCode::ConfigInvalid, resource.path.clone(), message)),
-            Ok(name) if !seen.insert((kind, name.clone())) => {
+            Ok(name) if paths.contains_key(&(kind, name.clone())) => {
                 let message = format!("there are two {}s of this name", kind.word());
                 issues.push(Issue::error(IssueCode::ConfigInvalid, format!("{}.name", resource.path), message).got(name));
             }
-            Ok(name) => named.push((kind, name, resource.bytes.clone())),
+            Ok(name) => {
+                paths.insert((kind, name.clone()), resource.path.clone());
+                named.push((kind, name, resource.bytes.clone()));
+            }
         }
     }
-    (named, issues)
-}
-
-/// The path of a static resource in the bootstrap.
-fn paths(loaded: &LoadedBootstrap, kind: Kind, name: &str) -> String {
-    let list = if kind == Kind::Cluster { &loaded.clusters } else { &loaded.listeners };
-    let found = list.iter().find(|r| name_of(kind, &r.bytes).is_ok_and(|n| n == name));
-    found.map(|r| r.path.clone()).unwrap_or_default()
+    (named, paths, issues)
 }
 
 fn annotated(mut issues: Vec<Issue>, loaded: &LoadedBootstrap) -> Vec<Issue> {
@@ -194,10 +193,10 @@ pub fn validate(inputs: Vec<Input>, unknown: UnknownFields) -> Vec<Issue> {
     let store = Store::with_workers(0);
     let files = Files::for_validation();
     let mut issues = loaded.warnings.clone();
-    let (named, mut found) = static_resources(&loaded);
+    let (named, _, mut found) = static_resources(&loaded);
     issues.append(&mut found);
     admin(&loaded.bootstrap, &files, &mut issues);
-    let exists = |name: &str| named.iter().any(|(kind, n, _)| *kind == Kind::Cluster && n == name);
+    let exists = |name: &str| paths.contains_key(&(Kind::Cluster, name.to_owned()));
     let context = Context {
         stats: &store,
         files: &files,
