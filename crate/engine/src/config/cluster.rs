@@ -56,7 +56,7 @@ pub fn compile(config: &Cluster, at: &At<'_>, issues: &mut Issues) -> Option<Set
     protocol(config, &mut settings, at, issues);
     settings.discovery = discovery(config, at, issues);
     if let Some(breakers) = &config.circuit_breakers {
-        thresholds(breakers, &mut settings, &at.field("circuit_breakers"), issues);
+        thresholds(breakers, &mut settings);
     }
     if let Some(keepalive) = config.upstream_connection_options.as_ref().and_then(|o| o.tcp_keepalive) {
         let seconds = |s: Option<u32>| s.map(|s| Duration::from_secs(s.into()));
@@ -160,6 +160,18 @@ fn discovery(config: &Cluster, at: &At<'_>, issues: &mut Issues) -> Discovery {
     }
 }
 
+/// Which endpoints get traffic by their `health_status`: the healthy ones, or all where these are fewer than half, which is
+/// Envoy's panic threshold.
+fn in_use(config: &Cluster) -> impl Fn(&LbEndpoint) -> bool + use<> {
+    let all = config.load_assignment.iter().flat_map(|a| &a.endpoints).flat_map(|l| &l.lb_endpoints);
+    let (total, healthy) = all.fold((0, 0), |(total, healthy), e| (total + 1, healthy + usize::from(is_healthy(e))));
+    move |endpoint| healthy * 2 < total || is_healthy(endpoint)
+}
+
+fn is_healthy(endpoint: &LbEndpoint) -> bool {
+    !matches!(endpoint.health_status(), HealthStatus::Unhealthy | HealthStatus::Draining | HealthStatus::Timeout)
+}
+
 /// Walks the endpoints that may get traffic; each with its address and place.
 fn endpoints(
     config: &Cluster,
@@ -168,6 +180,7 @@ fn endpoints(
     mut see: impl FnMut(&LbEndpoint, &str, &SocketAddress, &At<'_>, &mut Issues),
 ) {
     let Some(assignment) = &config.load_assignment else { return };
+    let in_use = in_use(config);
     let at = at.field("load_assignment");
     let localities = at.field("endpoints");
     for (i, locality) in assignment.endpoints.iter().enumerate() {
@@ -182,7 +195,10 @@ fn endpoints(
                 issues.push(at.invalid("an endpoint needs an address"));
                 continue;
             };
-            if matches!(endpoint.health_status(), HealthStatus::Unhealthy | HealthStatus::Draining | HealthStatus::Timeout) {
+            if endpoint.health_status() == HealthStatus::Degraded {
+                issues.push(at.field("health_status").unsupported("degraded hosts are not implemented").got("DEGRADED"));
+            }
+            if !in_use(endpoint) {
                 continue;
             }
             let at = at.field("endpoint");
@@ -293,19 +309,18 @@ fn servers(list: &[Address], at: &At<'_>, issues: &mut Issues) -> Vec<SocketAddr
     found
 }
 
-fn thresholds(config: &CircuitBreakers, settings: &mut Settings, at: &At<'_>, issues: &mut Issues) {
-    let list = at.field("thresholds");
-    for (i, one) in config.thresholds.iter().enumerate() {
-        let at = list.index(i);
+fn thresholds(config: &CircuitBreakers, settings: &mut Settings) {
+    // The first of a priority counts, as in Envoy.
+    for one in config.thresholds.iter().rev() {
         let slot = match one.priority() {
             RoutingPriority::Default => 0,
             RoutingPriority::High => 1,
         };
-        settings.thresholds[slot] = threshold(one, &at, issues);
+        settings.thresholds[slot] = threshold(one);
     }
 }
 
-fn threshold(config: &circuit_breakers::Thresholds, _at: &At<'_>, _issues: &mut Issues) -> Thresholds {
+fn threshold(config: &circuit_breakers::Thresholds) -> Thresholds {
     let defaults = Thresholds::default();
     Thresholds {
         connections: config.max_connections.unwrap_or(defaults.connections),
@@ -342,3 +357,7 @@ fn transport_socket(config: &Cluster, settings: &Settings, at: &At<'_>, issues: 
         }
     }
 }
+
+#[cfg(test)]
+#[path = "cluster_tests.rs"]
+mod tests;

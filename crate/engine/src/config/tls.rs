@@ -2,9 +2,12 @@
 
 use plenipo_api::{
     IssueCode,
-    proto::envoy::extensions::transport_sockets::tls::v3::{
-        CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, TlsCertificate, TlsParameters, UpstreamTlsContext,
-        common_tls_context::ValidationContextType, subject_alt_name_matcher::SanType, tls_parameters::TlsProtocol,
+    proto::envoy::{
+        extensions::transport_sockets::tls::v3::{
+            CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SubjectAltNameMatcher, TlsCertificate, TlsParameters,
+            UpstreamTlsContext, common_tls_context::ValidationContextType, subject_alt_name_matcher::SanType, tls_parameters::TlsProtocol,
+        },
+        r#type::matcher::v3::string_matcher::MatchPattern,
     },
 };
 
@@ -24,13 +27,17 @@ pub fn server(config: &DownstreamTlsContext, at: &At<'_>, issues: &mut Issues) -
         return None;
     }
     let validation = validation(&common, &at, issues)?;
-    let client_roots = match validation {
-        None => None,
-        Some(context) => roots(context, &at.field("validation_context"), issues)?,
-    };
+    let (client_roots, client_names) = peers(validation, &at.field("validation_context"), issues)?;
     let require_client_certificate = config.require_client_certificate.unwrap_or(false);
     let versions = versions(common.tls_params.as_ref(), &at.field("tls_params"), issues)?;
-    let options = ServerOptions { identities, client_roots, require_client_certificate, alpn: tls::alpn(&common.alpn_protocols), versions };
+    let options = ServerOptions {
+        identities,
+        client_roots,
+        client_names,
+        require_client_certificate,
+        alpn: tls::alpn(&common.alpn_protocols),
+        versions,
+    };
     told(ServerContext::new(options), &at, issues)
 }
 
@@ -43,12 +50,7 @@ pub fn client(config: &UpstreamTlsContext, h2: bool, at: &At<'_>, issues: &mut I
         issues.push(at.field("tls_certificates").error(IssueCode::Tls, "Multiple TLS certificates are not supported for client contexts"));
         return None;
     }
-    let validation_at = at.field("validation_context");
-    let (mut names, mut trusted) = (Vec::new(), None);
-    if let Some(context) = validation(&common, &at, issues)? {
-        trusted = roots(context, &validation_at, issues)?;
-        names = san_matchers(context, &validation_at, issues)?;
-    }
+    let (trusted, names) = peers(validation(&common, &at, issues)?, &at.field("validation_context"), issues)?;
     if trusted.is_none() {
         issues.push(at.warning("the hosts' certificates are not checked").hint("set validation_context.trusted_ca"));
     }
@@ -94,24 +96,56 @@ fn validation<'c>(common: &'c CommonTlsContext, at: &At<'_>, issues: &mut Issues
     }
 }
 
-fn roots(context: &CertificateValidationContext, at: &At<'_>, issues: &mut Issues) -> Option<Option<rustls::RootCertStore>> {
-    let Some(source) = &context.trusted_ca else { return Some(None) };
+/// Who signs the peers' certificates, and the names of which they must have one.
+fn peers(
+    context: Option<&CertificateValidationContext>,
+    at: &At<'_>,
+    issues: &mut Issues,
+) -> Option<(Option<rustls::RootCertStore>, Vec<NameMatch>)> {
+    let Some(context) = context else { return Some((None, Vec::new())) };
+    let names = san_matchers(&context.match_typed_subject_alt_names, &at.field("match_typed_subject_alt_names"), issues)?;
+    let Some(source) = &context.trusted_ca else {
+        if names.is_empty() {
+            return Some((None, names));
+        }
+        let message = "SAN-based verification of peer certificates without trusted CA is insecure and not allowed";
+        issues.push(at.error(IssueCode::Tls, message));
+        return None;
+    };
     let at = at.field("trusted_ca");
     let pem = value::data_source(source, &at, issues)?;
-    told(tls::roots(&pem), &at, issues).map(Some)
+    let roots = told(tls::roots(&pem), &at, issues)?;
+    Some((Some(roots), names))
 }
 
-fn san_matchers(context: &CertificateValidationContext, at: &At<'_>, issues: &mut Issues) -> Option<Vec<NameMatch>> {
-    let list = at.field("match_typed_subject_alt_names");
-    let one = |(i, matcher): (usize, &plenipo_api::proto::envoy::extensions::transport_sockets::tls::v3::SubjectAltNameMatcher)| {
-        let at = list.index(i);
-        if matcher.san_type() != SanType::Dns {
-            issues.push(at.field("san_type").unsupported("only DNS names are matched").got(matcher.san_type().as_str_name()));
-            return None;
-        }
-        value::string_match(matcher.matcher.as_ref()?, &at.field("matcher"), issues).map(NameMatch)
+fn san_matchers(list: &[SubjectAltNameMatcher], at: &At<'_>, issues: &mut Issues) -> Option<Vec<NameMatch>> {
+    list.iter().enumerate().map(|(i, matcher)| san_matcher(matcher, &at.index(i), issues)).collect()
+}
+
+fn san_matcher(config: &SubjectAltNameMatcher, at: &At<'_>, issues: &mut Issues) -> Option<NameMatch> {
+    let matcher_at = at.field("matcher");
+    let Some(matcher) = &config.matcher else {
+        issues.push(matcher_at.invalid("a matcher is missing"));
+        return None;
     };
-    context.match_typed_subject_alt_names.iter().enumerate().map(one).collect()
+    match (config.san_type(), &matcher.match_pattern) {
+        (SanType::Dns, Some(MatchPattern::Exact(name))) => Some(NameMatch::DnsExact(name.as_str().into())),
+        (SanType::Dns, _) => value::string_match(matcher, &matcher_at, issues).map(NameMatch::Dns),
+        (SanType::Uri, _) => value::string_match(matcher, &matcher_at, issues).map(NameMatch::Uri),
+        (SanType::IpAddress, Some(MatchPattern::Exact(address))) => {
+            let invalid = || matcher_at.field("exact").invalid("not an IP address").got(&**address);
+            address.parse().map(NameMatch::Ip).map_err(|_| issues.push(invalid())).ok()
+        }
+        (SanType::IpAddress, _) => {
+            issues.push(matcher_at.unsupported("addresses are matched exactly only").expected("exact"));
+            None
+        }
+        (other, _) => {
+            let issue = at.field("san_type").unsupported("only DNS, URI and IP_ADDRESS are matched");
+            issues.push(issue.got(other.as_str_name()));
+            None
+        }
+    }
 }
 
 fn versions(params: Option<&TlsParameters>, at: &At<'_>, issues: &mut Issues) -> Option<Versions> {
@@ -134,3 +168,7 @@ fn versions(params: Option<&TlsParameters>, at: &At<'_>, issues: &mut Issues) ->
     }
     Some(Versions { v12: min <= 2, v13: max >= 3 })
 }
+
+#[cfg(test)]
+#[path = "tls_tests.rs"]
+mod tests;

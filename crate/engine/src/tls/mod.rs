@@ -3,9 +3,13 @@
 mod client;
 mod names;
 mod server;
+#[cfg(test)]
+mod tests;
+mod verify;
 
-pub use client::{ClientContext, ClientOptions, NameMatch};
+pub use client::{ClientContext, ClientOptions};
 pub use server::{ServerContext, ServerOptions};
+pub use verify::NameMatch;
 
 use std::{fmt, sync::Arc};
 

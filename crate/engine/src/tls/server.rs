@@ -4,13 +4,16 @@ use std::{fmt, io, sync::Arc};
 
 use rustls::{
     RootCertStore, ServerConfig,
-    server::{ClientHello, NoClientAuth, ResolvesServerCert, WebPkiClientVerifier},
+    server::{ClientHello, NoClientAuth, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::CertifiedKey,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{StartHandshake, server::TlsStream};
 
-use super::{Identity, PROVIDER, TlsError, Versions};
+use super::{
+    Identity, PROVIDER, TlsError, Versions,
+    verify::{NameMatch, PeerVerifier},
+};
 
 /// What a context is made of.
 pub struct ServerOptions {
@@ -18,6 +21,8 @@ pub struct ServerOptions {
     pub identities: Vec<Identity>,
     /// Who signs client certificates; they are not asked for without it.
     pub client_roots: Option<RootCertStore>,
+    /// Names of which a client's certificate must have one; none are asked for where this is empty.
+    pub client_names: Vec<NameMatch>,
     /// Whether a client must show one.
     pub require_client_certificate: bool,
     /// Protocols in order of preference.
@@ -33,12 +38,14 @@ impl ServerContext {
     /// Checks and compiles.
     pub fn new(options: ServerOptions) -> Result<ServerContext, TlsError> {
         let provider = PROVIDER.clone();
-        let verifier = match options.client_roots {
+        let verifier: Arc<dyn ClientCertVerifier> = match options.client_roots {
+            // As in Envoy a certificate is not even asked for where nobody could vouch for it.
             None => Arc::new(NoClientAuth),
             Some(roots) => {
                 let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
                 let builder = if options.require_client_certificate { builder } else { builder.allow_unauthenticated() };
-                builder.build().map_err(|e| TlsError(format!("cannot check client certificates: {e}")))?
+                let chain = builder.build().map_err(|e| TlsError(format!("cannot check client certificates: {e}")))?;
+                Arc::new(PeerVerifier { chain, names: options.client_names })
             }
         };
         let mut certificates = Vec::with_capacity(options.identities.len());
