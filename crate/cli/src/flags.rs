@@ -56,9 +56,9 @@ pub enum Mode {
 /// `--drain-strategy`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DrainStrategy {
-    /// Connections are closed one by one as they answer
+    /// Envoy: more and more of them
     Gradual,
-    /// All at once
+    /// Envoy: each of them
     Immediate,
 }
 
@@ -107,7 +107,7 @@ pub struct Run {
     /// How long connections of a removed or changed listener may go on
     #[arg(long, default_value_t = 600, value_name = "SECONDS")]
     pub drain_time_s: u64,
-    /// How connections are closed while draining
+    /// How connections are closed while draining; here both close them behind their next answer
     #[arg(long, value_enum, default_value = "gradual", ignore_case = true)]
     pub drain_strategy: DrainStrategy,
     /// The longest time that a stop may take; shorter than --drain-timeout-s it shortens that
@@ -123,10 +123,10 @@ pub struct Run {
     /// Unknown fields in the bootstrap are warnings
     #[arg(long, visible_alias = "allow-unknown-fields")]
     pub allow_unknown_static_fields: bool,
-    /// Unknown fields in updates are errors
+    /// Unknown fields in updates are errors; this command has no dynamic sources yet
     #[arg(long)]
     pub reject_unknown_dynamic_fields: bool,
-    /// Unknown fields in updates are not even warnings
+    /// Unknown fields in updates are not even warnings; this command has no dynamic sources yet
     #[arg(long)]
     pub ignore_unknown_dynamic_fields: bool,
     /// How often access logs are written

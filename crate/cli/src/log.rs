@@ -8,60 +8,31 @@ use std::{
     io::{self, Write},
     panic::Location,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::SystemTime,
 };
 
 use format::{Entry, Format};
+pub use plenipo_engine::admin::LogLevel as Level;
+use plenipo_engine::engine::Proxy;
 
 /// Envoy's default of `--log-format`.
 pub const DEFAULT_FORMAT: &str = "[%Y-%m-%d %T.%e][%t][%l][%n] [%g:%#] %v";
 
-/// Names that `--component-log-level` takes: Envoy's loggers, so that its command lines work unchanged. We write as `main`, `config` and `admin`.
+/// The components that lines come from.
+const OURS: [&str; 3] = ["admin", "config", "main"];
+
+/// Names that `--component-log-level` takes: Envoy's loggers, so that its command lines work unchanged. [`OURS`] are those that we write as.
 const COMPONENTS: &str = "a2a admin ai_protocol_manager alternate_protocols_cache aws assert backtrace basic_auth cache_filter client config \
     connection conn_handler compression credential_injector decompression dns dubbo envoy_bug ext_authz ext_proc rocketmq file filter \
     forward_proxy geolocation grpc happy_eyeballs hc health_checker http http2 hystrix init io jwt json_rpc kafka key_value_store lua \
     local_rate_limit main matcher mcp misc mongo multi_connection notification oauth2 quic quic_stream pool rate_limit_quota rbac rds redis \
     router runtime stats secret sse tap testing thrift tracing upstream udp wasm websocket golang stats_sinks dynamic_modules ip_tagging";
 
-/// How important a line is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    Trace,
-    Debug,
-    Info,
-    Warning,
-    Error,
-    Critical,
-    Off,
-}
-
-impl Level {
-    /// The level of a name, in Envoy's spelling.
-    pub fn parse(name: &str) -> Result<Level, String> {
-        Ok(match name {
-            "trace" => Level::Trace,
-            "debug" => Level::Debug,
-            "info" => Level::Info,
-            "warning" | "warn" => Level::Warning,
-            "error" => Level::Error,
-            "critical" => Level::Critical,
-            "off" => Level::Off,
-            _ => return Err(format!("error: invalid log level specified '{name}'")),
-        })
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Level::Trace => "trace",
-            Level::Debug => "debug",
-            Level::Info => "info",
-            Level::Warning => "warning",
-            Level::Error => "error",
-            Level::Critical => "critical",
-            Level::Off => "off",
-        }
-    }
+/// The level of a name; the error is Envoy's.
+fn level_of(name: &str) -> Result<Level, String> {
+    let name = if name == "warn" { "warning" } else { name };
+    Level::of(name).ok_or_else(|| format!("error: invalid log level specified '{name}'"))
 }
 
 /// What the flags say about the log.
@@ -85,12 +56,13 @@ pub struct Log {
     components: Vec<(String, Level)>,
     format: Format,
     file: Option<(PathBuf, Mutex<File>)>,
+    proxy: OnceLock<Proxy>,
 }
 
 impl Log {
     /// A log by its flags; the error is the text for the user.
     pub fn new(settings: &Settings<'_>) -> Result<Log, String> {
-        let level = Level::parse(settings.level)?;
+        let level = level_of(settings.level)?;
         let components = levels(settings.components.unwrap_or_default())?;
         let format = Format::parse(settings.format, settings.escaped)?;
         let file = match settings.path {
@@ -100,18 +72,17 @@ impl Log {
             }
             None => None,
         };
-        Ok(Log { level, components, format, file })
+        Ok(Log { level, components, format, file, proxy: OnceLock::new() })
     }
 
     /// Writes a line of a component, unless its level is too low.
     #[track_caller]
     pub fn write(&self, level: Level, component: &str, message: &str) {
-        let least = self.components.iter().find(|(name, _)| name == component).map_or(self.level, |(_, level)| *level);
-        if level < least {
+        if level < self.least(component) {
             return;
         }
         let place = Location::caller();
-        let entry = Entry { time: SystemTime::now(), level: level.name(), component, file: place.file(), line: place.line(), message };
+        let entry = Entry { time: SystemTime::now(), level: level.as_str(), component, file: place.file(), line: place.line(), message };
         let mut line = self.format.line(&entry);
         line.push(b'\n');
         // There is nobody to tell that the log cannot be written.
@@ -119,6 +90,20 @@ impl Log {
             Some((_, file)) => lock(file).write_all(&line),
             None => io::stderr().write_all(&line),
         };
+    }
+
+    /// From now on the proxy keeps the levels, so that its admin interface can show and change them.
+    pub fn follow(&self, proxy: &Proxy) {
+        for component in OURS {
+            proxy.set_log_level(component, self.least(component));
+        }
+        // A second proxy would be a second call; the command has one.
+        let _ = self.proxy.set(proxy.clone());
+    }
+
+    fn least(&self, component: &str) -> Level {
+        let by_flag = || self.components.iter().find(|(name, _)| name == component).map_or(self.level, |(_, level)| *level);
+        self.proxy.get().and_then(|proxy| proxy.log_level(component)).unwrap_or_else(by_flag)
     }
 
     /// Writes an `info` line of `main`.
@@ -164,7 +149,7 @@ fn levels(list: &str) -> Result<Vec<(String, Level)>, String> {
     let mut levels = Vec::new();
     for one in list.split(',').filter(|one| !one.is_empty()) {
         let (name, level) = one.split_once(':').ok_or_else(|| format!("error: component log level not correctly specified '{one}'"))?;
-        let level = Level::parse(level)?;
+        let level = level_of(level)?;
         if !known.contains(name) {
             return Err(format!("error: invalid component specified '{name}'"));
         }
@@ -180,9 +165,9 @@ mod tests {
     #[test]
     fn levels_have_envoys_names() {
         for (name, want) in [("trace", Level::Trace), ("warn", Level::Warning), ("warning", Level::Warning), ("off", Level::Off)] {
-            assert_eq!(Level::parse(name), Ok(want), "{name}");
+            assert_eq!(level_of(name), Ok(want), "{name}");
         }
-        assert_eq!(Level::parse("loud"), Err("error: invalid log level specified 'loud'".to_owned()));
+        assert_eq!(level_of("loud"), Err("error: invalid log level specified 'loud'".to_owned()));
         assert!(Level::Debug < Level::Info && Level::Critical < Level::Off);
     }
 

@@ -113,6 +113,7 @@ async fn serve(flags: &Run, log: &Log, inputs: Vec<Input>) -> u8 {
     };
     log.info(&format!("plenipo {} starts, workers: {}", crate::version(), options.workers()));
     let proxy = Proxy::new(options);
+    log.follow(&proxy);
     let mut events = proxy.events();
     match start(&proxy, inputs, &mut signals, log).await {
         Started::Serves(warnings) => tell(log, flags, &warnings),

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::{Folder, Running, direct, plenipo, stderr, until};
+use crate::harness::{Folder, Running, answer, direct, plenipo, send, stderr, until};
 
 fn init_only(flags: &[&str]) -> String {
     let folder = Folder::new();
@@ -62,4 +62,23 @@ fn the_file_is_appended_to_and_opened_again() {
     assert_eq!(running.ended().code(), Some(0));
     assert!(log().ends_with("exiting\n") && !log().contains("before"), "{}", log());
     assert_eq!(running.log(), "");
+}
+
+#[test]
+fn the_admin_interface_shows_and_changes_levels() {
+    let folder = Folder::new();
+    let running = Running::serving(&folder, &direct(), &["--component-log-level", "config:error"]);
+    let ask = |path: &str| answer(send(running.admin(), "POST", path));
+    let levels = ask("/logging");
+    assert!(levels.contains("  admin: info\n  config: error\n  main: info\n"), "{levels}");
+    running.signal("HUP");
+    running.wait_for("caught SIGHUP");
+    assert!(ask("/logging?main=off").contains("  main: off\n"));
+    running.signal("USR1");
+    // The line that is not written has no trace to wait for; the one after it has.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(ask("/logging?level=debug").contains("  config: debug\n  main: debug\n"));
+    running.signal("HUP");
+    until("the log speaks again", || running.log().matches("caught SIGHUP").count() == 2);
+    assert!(!running.log().contains("SIGUSR1"), "{}", running.log());
 }

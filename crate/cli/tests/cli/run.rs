@@ -12,7 +12,7 @@ fn a_bad_configuration_ends_the_start_with_every_problem() {
     assert_eq!((output.status.code(), stdout(&output)), (Some(1), String::new()));
     let log = stderr(&output);
     for want in [
-        format!("[critical][config] "),
+        "[critical][config] ".to_owned(),
         format!("{file}:3:15: error: static_resources.clusters[0].lb_polcy: "),
         format!("{file}:4:21: error: "),
     ] {

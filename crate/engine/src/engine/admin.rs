@@ -140,11 +140,15 @@ impl AdminSource for AdminView {
     }
 
     fn log_levels(&self) -> Vec<(String, LogLevel)> {
-        vec![("main".to_owned(), *lock(&self.shared.log_level))]
+        lock(&self.shared.log_levels).iter().map(|(name, level)| (name.clone(), *level)).collect()
     }
 
-    fn set_log_level(&self, _logger: Option<&str>, level: LogLevel) {
-        *lock(&self.shared.log_level) = level;
+    fn set_log_level(&self, logger: Option<&str>, level: LogLevel) {
+        for (name, of) in lock(&self.shared.log_levels).iter_mut() {
+            if logger.is_none_or(|logger| logger == name) {
+                *of = level;
+            }
+        }
     }
 
     fn quit(&self) {

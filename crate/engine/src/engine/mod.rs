@@ -7,6 +7,7 @@ mod options;
 pub(crate) use admin::AdminView;
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -160,7 +161,7 @@ pub(crate) struct Shared {
     /// Every answer asks its client to close.
     pub closing: Arc<AtomicBool>,
     pub counters: Counters,
-    pub log_level: Mutex<LogLevel>,
+    pub log_levels: Mutex<BTreeMap<String, LogLevel>>,
     pub workers: ArcSwap<Vec<mpsc::UnboundedSender<Message>>>,
     pub view: ArcSwap<control::View>,
     events: Mutex<Vec<mpsc::UnboundedSender<Event>>>,
@@ -216,7 +217,7 @@ impl Proxy {
             started_at: SystemTime::now(),
             health_failed: AtomicBool::new(false),
             closing: Arc::default(),
-            log_level: Mutex::new(LogLevel::Info),
+            log_levels: Mutex::new(BTreeMap::from([("main".to_owned(), LogLevel::Info)])),
             workers: ArcSwap::default(),
             view: ArcSwap::default(),
             events: Mutex::default(),
@@ -373,6 +374,16 @@ impl Proxy {
     /// How many panics ended one stream or connection.
     pub fn panics(&self) -> u64 {
         self.0.panics.load(Relaxed)
+    }
+
+    /// The level of a component of the program's own log, as `/logging` shows and changes it; `None` for one that was never set.
+    pub fn log_level(&self, component: &str) -> Option<LogLevel> {
+        lock(&self.0.log_levels).get(component).copied()
+    }
+
+    /// Sets the level of a component of the program's own log, and makes it known to `/logging`.
+    pub fn set_log_level(&self, component: &str, level: LogLevel) {
+        lock(&self.0.log_levels).insert(component.to_owned(), level);
     }
 
     /// Opens access logs again, after a rotation.
