@@ -175,7 +175,8 @@ impl HostSet {
     /// The set of these endpoints; hosts that `old` has at the same address and under the same name are kept.
     pub(super) fn next(old: Option<&HostSet>, endpoints: &[Endpoint]) -> HostSet {
         let mut kept = std::collections::HashMap::new();
-        for entry in old.map(HostSet::entries).unwrap_or_default() {
+        // A LOGICAL_DNS host is where its name was last, not where it began: it is nobody else's.
+        for entry in old.map(HostSet::entries).unwrap_or_default().iter().filter(|entry| entry.host.moved.is_none()) {
             kept.insert((entry.host.address, entry.host.hostname.clone()), entry.host.clone());
         }
         let entries: Vec<HostEntry> = endpoints
@@ -191,13 +192,13 @@ impl HostSet {
 
     /// The set of one LOGICAL_DNS host: a new one, or the old one at its new address.
     pub(super) fn logical(old: &HostSet, endpoint: &Endpoint) -> Option<HostSet> {
-        if let Some(Host { moved: Some(moved), hostname, .. }) = old.entries.first().map(|e| &*e.host) {
-            if *hostname == endpoint.hostname {
-                if **moved.load() != endpoint.address {
-                    moved.store(Arc::new(endpoint.address));
-                }
-                return None;
+        if let Some(Host { moved: Some(moved), hostname, .. }) = old.entries.first().map(|e| &*e.host)
+            && *hostname == endpoint.hostname
+        {
+            if **moved.load() != endpoint.address {
+                moved.store(Arc::new(endpoint.address));
             }
+            return None;
         }
         let host = Arc::new(Host::new(endpoint, true));
         let entries = vec![HostEntry { host, weight: endpoint.weight.max(1) }];

@@ -298,6 +298,10 @@ fn a_logical_host_moves_and_stays_one() {
         eventually("the new address", || addresses(&cluster) == ["127.0.0.4:80"]).await;
         assert_eq!((cluster.hosts().entries()[0].host.id, cluster.hosts().generation()), (host.id, generation));
         assert_eq!(&*host.hostname, "l.test");
+        // A cluster of fixed hosts that takes its place at the first address gets a host of its own.
+        let fixed = Endpoint { hostname: "l.test".into(), ..Endpoint::new("127.0.0.2:80".parse().unwrap()) };
+        let settings = Settings { discovery: Discovery::Static(vec![fixed]), ..Settings::default() };
+        assert_eq!(addresses(&Cluster::new("dns", settings, &Store::with_workers(1), Some(&cluster))), ["127.0.0.2:80"]);
     });
 }
 

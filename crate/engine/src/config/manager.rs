@@ -109,7 +109,7 @@ fn is_router(name: &str) -> bool {
 
 fn settings(config: &HttpConnectionManager, context: &Context<'_>, at: &At<'_>, issues: &mut Issues) -> ConnectionManager {
     let defaults = ConnectionManager::default();
-    let common = config.common_http_protocol_options.clone().unwrap_or_default();
+    let common = config.common_http_protocol_options.unwrap_or_default();
     let common_at = at.field("common_http_protocol_options");
     let mut limit = |value: &Option<prost_types::Duration>, default, name| value::limit(value.as_ref(), default, &at.field(name), issues);
     let request_timeout = limit(&config.request_timeout, None, "request_timeout");
@@ -221,7 +221,7 @@ pub fn http1(options: &core::Http1ProtocolOptions) -> Http1 {
 /// Compiles `Http2ProtocolOptions`, of either side.
 pub fn http2(options: &core::Http2ProtocolOptions, at: &At<'_>, issues: &mut Issues) -> Http2 {
     let defaults = Http2::default();
-    let keepalive = options.connection_keepalive.clone().unwrap_or_default();
+    let keepalive = options.connection_keepalive.unwrap_or_default();
     let at = at.field("connection_keepalive");
     Http2 {
         max_concurrent_streams: options.max_concurrent_streams.unwrap_or(defaults.max_concurrent_streams),

@@ -182,7 +182,7 @@ impl Compiler<'_, '_> {
         let path = self.path(condition, &match_at);
         let headers = headers::matchers(&condition.headers, &match_at.field("headers"), self.issues);
         let query = self.query(&condition.query_parameters, &match_at.field("query_parameters"));
-        let fraction = condition.runtime_fraction.as_ref().map(|f| fraction(f));
+        let fraction = condition.runtime_fraction.as_ref().map(fraction);
         let action = self.action(config, retry, at);
         Some(Route {
             name: (!config.name.is_empty()).then(|| config.name.as_str().into()),
@@ -570,7 +570,7 @@ impl Compiler<'_, '_> {
 }
 
 fn fraction(config: &RuntimeFractionalPercent) -> RuntimeFraction {
-    let value = config.default_value.clone().unwrap_or_default();
+    let value = config.default_value.unwrap_or_default();
     RuntimeFraction {
         numerator: value.numerator.into(),
         denominator: match DenominatorType::try_from(value.denominator) {

@@ -193,7 +193,7 @@ pub fn validate(inputs: Vec<Input>, unknown: UnknownFields) -> Vec<Issue> {
     let store = Store::with_workers(0);
     let files = Files::for_validation();
     let mut issues = loaded.warnings.clone();
-    let (named, _, mut found) = static_resources(&loaded);
+    let (_, paths, mut found) = static_resources(&loaded);
     issues.append(&mut found);
     admin(&loaded.bootstrap, &files, &mut issues);
     let exists = |name: &str| paths.contains_key(&(Kind::Cluster, name.to_owned()));

@@ -226,11 +226,11 @@ impl Control {
         let mut drained = Vec::new();
         let mut removed = Vec::new();
         for (kind, name) in &plan.removals {
-            if *kind == Kind::Listener {
-                if let Some(live) = self.listeners.remove(name) {
-                    drained.push(name.clone());
-                    removed.push(live);
-                }
+            if *kind == Kind::Listener
+                && let Some(live) = self.listeners.remove(name)
+            {
+                drained.push(name.clone());
+                removed.push(live);
             }
         }
         let mut begun = Vec::new();
@@ -377,10 +377,12 @@ impl Control {
     pub(super) fn requests_under_way(&self) -> u64 {
         let mut sum = 0;
         self.shared.stats.visit(|name, reading| {
-            if name.starts_with("http.") && name.ends_with(".downstream_rq_active") && !name.starts_with("http.admin.") {
-                if let Value::Gauge(n) = reading.value {
-                    sum += n;
-                }
+            if name.starts_with("http.")
+                && name.ends_with(".downstream_rq_active")
+                && !name.starts_with("http.admin.")
+                && let Value::Gauge(n) = reading.value
+            {
+                sum += n;
             }
         });
         sum

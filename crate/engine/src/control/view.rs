@@ -65,5 +65,5 @@ impl View {
 }
 
 fn show(message: &str, bytes: &Bytes) -> Value {
-    plenipo_api::to_json(message, bytes).map_or_else(|e| json!({ "error": e.to_string() }), |shown| shown)
+    plenipo_api::to_json(message, bytes).unwrap_or_else(|e| json!({ "error": e.to_string() }))
 }

@@ -142,7 +142,7 @@ async fn attempts(
             headers::set_number(&mut stream.headers, Known::EnvoyAttemptCount, u64::from(stream.info.attempts));
         }
         if matches!(action.host_rewrite, HostRewrite::Auto) && !host.hostname.is_empty() {
-            action.set_host(&mut stream.headers, &host.hostname.as_bytes().to_vec(), retries == 0);
+            action.set_host(&mut stream.headers, host.hostname.as_bytes(), retries == 0);
         }
         let mut attempt = Attempt::begin(stream, cluster, host, priority, source, per_try).await;
         let result = match &mut attempt {

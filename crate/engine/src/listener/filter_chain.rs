@@ -108,10 +108,10 @@ impl ChainMatcher {
     /// Each criterion narrows the candidates to those with the best match of it, and is not taken back: a chain for
     /// `*.a.com` without the right ALPN does not fall back to one without server names, as in Envoy.
     pub fn find(&self, t: &Traits<'_>) -> Option<&Arc<FilterChain>> {
-        if let [(only, chain)] = &self.chains[..] {
-            if *only == ChainMatch::default() {
-                return Some(chain);
-            }
+        if let [(only, chain)] = &self.chains[..]
+            && *only == ChainMatch::default()
+        {
+            return Some(chain);
         }
         let mut left: Vec<&(ChainMatch, Arc<FilterChain>)> = self.chains.iter().collect();
         narrow(&mut left, |m| match m.destination_port {

@@ -268,10 +268,11 @@ impl Redirect {
                 [whole, query].concat()
             }
         };
-        if self.strip_query && !own_query {
-            if let Some(at) = new.iter().position(|b| *b == b'?') {
-                new.truncate(at);
-            }
+        if self.strip_query
+            && !own_query
+            && let Some(at) = new.iter().position(|b| *b == b'?')
+        {
+            new.truncate(at);
         }
         out.extend_from_slice(&new);
         out

@@ -54,7 +54,7 @@ pub struct Exchange {
     encoder: BodyEncoder,
     request: Cursor,
     /// The whole request is framed.
-    sent: bool,
+    framed: bool,
     /// The whole request is written.
     flushed: bool,
     /// Writing failed.
@@ -81,7 +81,7 @@ impl Exchange {
             pool,
             encoder,
             request,
-            sent: false,
+            framed: false,
             flushed: false,
             broken: false,
             asked,
@@ -121,7 +121,7 @@ impl Exchange {
             let mut waiting = false;
             // What follows an upgrade goes on only once it is one.
             waiting |= self.asked.upgrade && !self.tunnel;
-            while !waiting && !self.sent && io.has_room() {
+            while !waiting && !self.framed && io.has_room() {
                 match self.request.poll_frame(cx) {
                     Poll::Pending => {
                         waiting = true;
@@ -136,11 +136,11 @@ impl Exchange {
                     Poll::Ready(Some(Ok(Frame::Trailers(trailers)))) => {
                         let trailers = self.pool.http1().enable_trailers.then_some(&trailers);
                         self.encoder.finish(trailers, io.output()).map_err(|_| MISMATCH)?;
-                        self.sent = true;
+                        self.framed = true;
                     }
                     Poll::Ready(None) => {
                         self.encoder.finish(None, io.output()).map_err(|_| MISMATCH)?;
-                        self.sent = true;
+                        self.framed = true;
                     }
                     // The client is gone or sent nonsense; the caller asks the source why.
                     Poll::Ready(Some(Err(_))) => return Err(Failure::RemoteReset),
@@ -148,7 +148,7 @@ impl Exchange {
             }
             match io.poll_flush(cx) {
                 Poll::Pending => return Ok(()),
-                Poll::Ready(Ok(())) if self.sent => self.flushed = true,
+                Poll::Ready(Ok(())) if self.framed => self.flushed = true,
                 Poll::Ready(Ok(())) if waiting => return Ok(()),
                 Poll::Ready(Ok(())) => {}
                 // A peer that stopped reading may have answered already; reading tells.

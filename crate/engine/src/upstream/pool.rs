@@ -57,6 +57,7 @@ impl Pools {
 pub struct HostPool {
     cluster: Arc<Cluster>,
     host: Arc<Host>,
+    #[allow(clippy::vec_box, reason = "a connection moves in and out with every request; the box keeps that a pointer")]
     idle: RefCell<Vec<Box<h1::Connection>>>,
     /// HTTP/1 connections, idle and at work.
     live: Cell<usize>,

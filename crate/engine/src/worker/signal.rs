@@ -111,10 +111,10 @@ impl Drop for Listening {
     fn drop(&mut self) {
         self.signal.wakers.borrow_mut()[self.slot] = None;
         self.signal.free.borrow_mut().push(self.slot);
-        if self.signal.listeners() == 0 {
-            if let Some(waker) = self.signal.waiting.borrow_mut().take() {
-                waker.wake();
-            }
+        if self.signal.listeners() == 0
+            && let Some(waker) = self.signal.waiting.borrow_mut().take()
+        {
+            waker.wake();
         }
     }
 }
