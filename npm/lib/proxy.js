@@ -13,6 +13,9 @@ const native = require('./native.js');
 const OPTIONS = ['concurrency', 'serviceCluster', 'serviceNode', 'serviceZone', 'drainTime', 'warmTimeout', 'sharePort'];
 const KINDS = ['cluster', 'listener'];
 
+/** How long the answer to /quitquitquit has to be written. */
+const QUIT_AFTER_MS = 100;
+
 class Proxy extends EventEmitter {
   #config;
   #options;
@@ -211,8 +214,8 @@ class Proxy extends EventEmitter {
   #onEvent({ type, value, error }) {
     switch (type) {
       case 'quit':
-        // Somebody asked for it on the admin page; how it went is told by the event 'stopped'.
-        this.stop().catch(() => {});
+        // Somebody asked for it on the admin page, and is still to be answered; how it went is told by the event 'stopped'.
+        setTimeout(() => this.stop().catch(() => {}), QUIT_AFTER_MS).unref();
         return;
       case 'stopped':
       case 'error':

@@ -18,9 +18,6 @@ use crate::{
     stats::{Store, Value as Stat},
 };
 
-/// How long the answer to `/quitquitquit` has to be written.
-const QUIT_AFTER: std::time::Duration = std::time::Duration::from_millis(50);
-
 /// The admin interface's source.
 pub struct AdminView {
     shared: Arc<Shared>,
@@ -155,12 +152,7 @@ impl AdminSource for AdminView {
     }
 
     fn quit(&self) {
-        // Told a moment later, or the end would overtake the answer. The admin interface is served on a LocalRuntime.
-        let shared = self.shared.clone();
-        tokio::task::spawn_local(async move {
-            tokio::time::sleep(QUIT_AFTER).await;
-            shared.emit(&Event::QuitRequested);
-        });
+        self.shared.emit(&Event::QuitRequested);
     }
 
     fn drain_listeners(&self, drain: Drain) {
