@@ -36,6 +36,7 @@ export default suite('bad-config', [
   bad('a port out of range', 'port_value', { clusters: { u: { endpoints: [{ endpoint: { address: { socket_address: { address: '127.0.0.1', port_value: 70000 } } } }] } } }),
   bad('LOGICAL_DNS with two endpoints', 'LOGICAL_DNS', { clusters: { u: { type: 'LOGICAL_DNS', endpoints: ['u', 'u'] } } }),
   bad('a certificate that is not there', 'missing.crt', { chains: tls('missing.crt', 'server.key') }),
+  bad('names of certificates without a trusted CA', 'SAN-based verification', { chains: f => tls('server.crt', 'server.key')(f).map(c => { c.transport_socket.typed_config.common_tls_context.validation_context = { match_typed_subject_alt_names: [{ san_type: 'DNS', matcher: { exact: 'a.test' } }] }; return c; }) }),
   bad('a key that does not fit the certificate', 'key', { chains: tls('server.crt', 'other.key') }),
   bad('a direct response of status 99', 'status', route({ direct_response: { status: 99 } })),
   bad('buffer of 0 bytes', 'max_request_bytes', { hcm: { http_filters: [{ name: 'envoy.filters.http.buffer', typed_config: { '@type': `${TYPE}.extensions.filters.http.buffer.v3.Buffer`, max_request_bytes: 0 } }, router] } }),

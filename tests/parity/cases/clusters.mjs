@@ -11,6 +11,7 @@ const toAll = [{ match: all, route: { cluster: '$all' } }];
 const three = () => Object.fromEntries(['a', 'b', 'c'].map(n => [n, replies(ok(n))]));
 const only = (clusters, ...drop) => ({ ...clusters, ...Object.fromEntries(drop.map(d => [d, null])) });
 const weighted = (name, weight) => ({ endpoint: { address: { socket_address: { address: '127.0.0.1', port_value: `\${port:${name}}` } } }, load_balancing_weight: weight });
+const health = (name, health_status) => ({ endpoint: { address: { socket_address: { address: '127.0.0.1', port_value: `\${port:${name}}` } } }, health_status });
 const dns = (host, name) => ({ endpoint: { address: { socket_address: { address: host, port_value: `\${port:${name}}` } } } });
 const retry = (policy, route = {}) => [{ match: all, route: { cluster: '$u', retry_policy: policy, ...route } }];
 const sequence = n => async ctx => { const c = await ctx.connect('main', { hidden: true }); let out = ''; for (let i = 0; i < n; i++) { c.write(req('/')); out += (await c.response()).slice(-1); } return out; };
@@ -26,6 +27,10 @@ export default [suite('clusters', [
   { name: 'STATIC: one dead host of two', upstreams: { dead: 'refuse', a: replies(ok('a')) }, clusters: only({ all: { endpoints: ['dead', 'a'] } }, 'dead', 'a'), routes: toAll, client: async ctx => {
     const c = await ctx.connect('main', { hidden: true }); const seen = new Set(); for (let i = 0; i < 6; i++) { c.write(req('/')); seen.add((await c.response()).slice(9, 12)); } return [...seen].sort();
   }, ...hidden },
+  { name: 'STATIC: a host that is marked unhealthy is left out', clusters: lb(health('a', 'HEALTHY'), health('b', 'UNHEALTHY')), routes: toAll, upstreams: three(), client: sequence(6), ...hidden },
+  { name: 'STATIC: a host that is marked draining or timed out is left out', clusters: lb(health('a', 'HEALTHY'), health('b', 'UNKNOWN'), health('c', 'DRAINING'), health('c', 'TIMEOUT')), routes: toAll, upstreams: three(), client: async ctx => [...await sequence(8)(ctx)].sort().join(''), ...hidden },
+  { name: 'STATIC: all hosts get traffic where most are unhealthy (panic threshold)', clusters: lb(health('a', 'HEALTHY'), health('b', 'UNHEALTHY'), health('c', 'UNHEALTHY')), routes: toAll, upstreams: three(), client: async ctx => [...await sequence(6)(ctx)].sort().join(''), ...hidden },
+  { name: 'STATIC: the only host is unhealthy', clusters: lb(health('a', 'DRAINING')), routes: toAll, upstreams: three(), send: [req('/')], ...hidden },
   { name: 'STRICT_DNS: localhost', clusters: { u: { type: 'STRICT_DNS', dns_lookup_family: 'V4_ONLY', endpoints: [dns('localhost', 'u')] } }, send: [req('/')] },
   { name: 'STRICT_DNS: an address instead of a name', clusters: { u: { type: 'STRICT_DNS', endpoints: [dns('127.0.0.1', 'u')] } }, send: [req('/')] },
   { name: 'STRICT_DNS: a name that does not resolve', clusters: { u: { type: 'STRICT_DNS', endpoints: [dns('nothing.invalid', 'u')] } }, client: async ctx => { await ctx.sleep(1500); const c = await ctx.connect(); c.write(req('/')); await c.response(); }, ...H },

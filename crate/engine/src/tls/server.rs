@@ -23,7 +23,7 @@ pub struct ServerOptions {
     pub client_roots: Option<RootCertStore>,
     /// Names of which a client's certificate must have one; none are asked for where this is empty.
     pub client_names: Vec<NameMatch>,
-    /// Whether a client must show one.
+    /// Whether a client must show one; with `client_names` it must in any case.
     pub require_client_certificate: bool,
     /// Protocols in order of preference.
     pub alpn: Vec<Vec<u8>>,
@@ -43,7 +43,9 @@ impl ServerContext {
             None => Arc::new(NoClientAuth),
             Some(roots) => {
                 let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-                let builder = if options.require_client_certificate { builder } else { builder.allow_unauthenticated() };
+                // Who must have a name must have a certificate, as in Envoy.
+                let mandatory = options.require_client_certificate || !options.client_names.is_empty();
+                let builder = if mandatory { builder } else { builder.allow_unauthenticated() };
                 let chain = builder.build().map_err(|e| TlsError(format!("cannot check client certificates: {e}")))?;
                 Arc::new(PeerVerifier { chain, names: options.client_names })
             }

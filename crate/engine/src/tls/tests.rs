@@ -140,7 +140,8 @@ fn clients_are_checked_by_chain_and_names() {
             (strangers(), vec![], false, true, false),
             (trusted(), spiffe("spiffe://parity/client"), true, true, true),
             (trusted(), spiffe("spiffe://parity/other"), true, true, false),
-            (trusted(), spiffe("spiffe://parity/other"), false, false, true),
+            (trusted(), spiffe("spiffe://parity/client"), false, true, true),
+            (trusted(), spiffe("spiffe://parity/client"), false, false, false),
             (None, vec![], true, false, true),
         ] {
             let what = format!("{client_names:?} required {required} shown {shown} {versions:?}");
