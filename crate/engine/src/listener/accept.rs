@@ -124,7 +124,7 @@ async fn serve(worker: Rc<Worker>, listener: &Arc<Listener>, stream: TcpStream, 
     let Ok(local) = stream.local_addr() else { return };
     let greeting = if listener.inspect_tls {
         listener.stats.downstream_pre_cx_active().inc();
-        let greeting = limited(&mut listening, listener.listener_filters_timeout, inspect(stream)).await;
+        let greeting = limited(&mut listening, listener.listener_filters_timeout, Box::pin(inspect(stream))).await;
         listener.stats.downstream_pre_cx_active().dec();
         match greeting {
             Limited::Done(Ok(greeting)) => greeting,
@@ -149,7 +149,8 @@ async fn serve(worker: Rc<Worker>, listener: &Arc<Listener>, stream: TcpStream, 
     let Some(chain) = listener.chains.find(&traits).cloned() else {
         return listener.stats.no_filter_chain_match().inc();
     };
-    let secured = limited(&mut listening, chain.handshake_timeout, secure(&chain, greeting)).await;
+    // Boxed, here and above: a connection's task keeps the room of everything that it ever awaits, for as long as it lives.
+    let secured = limited(&mut listening, chain.handshake_timeout, Box::pin(secure(&chain, greeting))).await;
     let (transport, tls) = match secured {
         Limited::Done(Ok(secured)) => secured,
         Limited::TooLong => return listener.stats.downstream_cx_transport_socket_connect_timeout().inc(),

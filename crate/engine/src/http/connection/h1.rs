@@ -75,7 +75,7 @@ pub async fn serve(transport: Transport, mut connection: Connection) {
     let opened = Instant::now();
     let mut requests = 0;
     loop {
-        let mut request = HeaderList::with_capacity(16, 512);
+        let mut request = HeaderList::new();
         let head = poll_head(&shared, &mut connection, &mut decoder, &mut idle, &mut request).await;
         let head = match head {
             Ok(head) => head,
@@ -123,6 +123,10 @@ async fn poll_head(
         let mut shared = shared.borrow_mut();
         loop {
             if !shared.io.input.is_empty() {
+                if request.is_empty() {
+                    // Only now, as a connection that waits should hold nothing.
+                    *request = HeaderList::with_capacity(16, 512);
+                }
                 match decoder.decode_head(limits, &mut shared.io.input, request) {
                     Ok(Some(head)) => return Poll::Ready(Ok(head)),
                     Ok(None) => {}

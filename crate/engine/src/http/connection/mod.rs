@@ -62,7 +62,8 @@ pub async fn serve(mut transport: Transport, mut connection: Connection) {
         }
     };
     match is_h2 {
-        Some(true) => h2::serve(transport, connection).await,
+        // Boxed, so that the tasks of HTTP/1 connections have no room for it.
+        Some(true) => Box::pin(h2::serve(transport, connection)).await,
         Some(false) => h1::serve(transport, connection).await,
         None => {}
     }
