@@ -20,8 +20,7 @@ use crate::{
     engine::{BoundAddress, DrainReport, Error, Event, State},
     listener::{Listener, socket::Bound},
     snapshot::Snapshot,
-    stats::Value,
-    worker::{Ack, Message},
+    worker::{self, Ack, Message},
 };
 
 /// A cluster of a change, compiled, and the task that finds its hosts.
@@ -351,7 +350,8 @@ impl Control {
             // The workers have their handles; ours would keep the ports.
             self.listeners.clear();
             for drained in drains {
-                report.reset += drained.await.unwrap_or(0) as u64;
+                // Times end together, so the first worker to count sees all that are left; the others may see fewer.
+                report.reset = report.reset.max(drained.await.unwrap_or(0));
             }
             report.completed = before.saturating_sub(report.reset);
         }
@@ -375,17 +375,7 @@ impl Control {
     }
 
     pub(super) fn requests_under_way(&self) -> u64 {
-        let mut sum = 0;
-        self.shared.stats.visit(|name, reading| {
-            if name.starts_with("http.")
-                && name.ends_with(".downstream_rq_active")
-                && !name.starts_with("http.admin.")
-                && let Value::Gauge(n) = reading.value
-            {
-                sum += n;
-            }
-        });
-        sum
+        worker::requests_under_way(&self.shared.stats)
     }
 }
 

@@ -139,7 +139,7 @@ pub enum Event {
 pub struct DrainReport {
     /// Requests that were under way and ended by themselves.
     pub completed: u64,
-    /// Connections that were reset at the end of the time.
+    /// Requests that were reset at the end of the time.
     pub reset: u64,
 }
 

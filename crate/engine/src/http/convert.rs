@@ -115,3 +115,80 @@ fn append_map(map: &HeaderMap, headers: &mut HeaderList) {
         headers.append(name.as_str().as_bytes(), value.as_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(headers: &[(&str, &str)]) -> HeaderList {
+        let mut list = HeaderList::new();
+        headers.iter().for_each(|(name, value)| list.append(name.as_bytes(), value.as_bytes()));
+        list
+    }
+
+    fn pairs(list: &HeaderList) -> Vec<(String, String)> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        list.iter().map(|(_, name, value)| (text(name), text(value))).collect()
+    }
+
+    fn wanted(headers: &[(&str, &str)]) -> Vec<(String, String)> {
+        headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_request_goes_to_the_library_and_comes_back() {
+        let head =
+            [(":method", "POST"), (":path", "/a?b=c"), (":authority", "a.com:8080"), (":scheme", "https"), ("x-a", "1"), ("x-a", "2")];
+        let request = request_to_http(&list(&head)).unwrap();
+        assert_eq!(request.uri().to_string(), "https://a.com:8080/a?b=c");
+        assert_eq!(pairs(&request_from_http(&request.into_parts().0)), wanted(&head));
+    }
+
+    #[test]
+    fn what_http2_forbids_stays_behind() {
+        let headers = list(&[
+            ("connection", "x-a"),
+            ("keep-alive", "1"),
+            ("proxy-connection", "close"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("host", "a"),
+            ("te", "gzip"),
+            ("x-a", "kept"),
+        ]);
+        assert_eq!(pairs(&from_map(&to_map(&headers))), wanted(&[("x-a", "kept")]));
+        assert_eq!(pairs(&from_map(&to_map(&list(&[("te", "trailers")])))), wanted(&[("te", "trailers")]));
+    }
+
+    #[test]
+    fn host_stands_in_for_the_authority_and_cookies_become_one() {
+        let request = Request::builder().uri("/").header("host", "a.com").header("cookie", "a=1").header("x", "y").header("cookie", "b=2");
+        let headers = request_from_http(&request.body(()).unwrap().into_parts().0);
+        let same = [(":method", "GET"), (":path", "/"), (":authority", "a.com"), ("x", "y"), ("cookie", "a=1; b=2")];
+        assert_eq!(pairs(&headers), wanted(&same));
+    }
+
+    #[test]
+    fn connect_has_an_authority_only_unless_it_names_a_protocol() {
+        let plain = request_to_http(&list(&[(":method", "CONNECT"), (":authority", "a.com:443")])).unwrap();
+        assert_eq!((plain.uri().to_string(), plain.uri().scheme()), ("a.com:443".to_owned(), None));
+        let head = [(":method", "CONNECT"), (":path", "/chat"), (":authority", "a.com"), (":scheme", "http"), (":protocol", "websocket")];
+        let extended = request_to_http(&list(&head)).unwrap();
+        assert_eq!(extended.uri().to_string(), "http://a.com/chat");
+        assert_eq!(pairs(&request_from_http(&extended.into_parts().0)), wanted(&head));
+    }
+
+    #[test]
+    fn a_head_that_http2_cannot_say_is_refused() {
+        assert!(request_to_http(&list(&[(":method", "G T"), (":path", "/"), (":authority", "a")])).is_none());
+        assert!(request_to_http(&list(&[(":method", "GET"), (":path", "/"), (":authority", "a b")])).is_none());
+    }
+
+    #[test]
+    fn an_answer_goes_to_the_library_and_comes_back() {
+        let head = [(":status", "404"), ("x-a", "1")];
+        let (parts, ()) = response_to_http(&list(&head)).into_parts();
+        assert_eq!(pairs(&response_from_http(parts.status, &parts.headers)), wanted(&head));
+        assert_eq!(response_to_http(&HeaderList::new()).status(), 502);
+    }
+}

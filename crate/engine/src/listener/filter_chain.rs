@@ -87,19 +87,19 @@ pub struct Traits<'a> {
 }
 
 /// All chains of a listener.
-pub struct ChainMatcher {
-    chains: Vec<(ChainMatch, Arc<FilterChain>)>,
-    default: Option<Arc<FilterChain>>,
+pub struct ChainMatcher<T = FilterChain> {
+    chains: Vec<(ChainMatch, Arc<T>)>,
+    default: Option<Arc<T>>,
 }
 
-impl ChainMatcher {
+impl<T> ChainMatcher<T> {
     /// A matcher of these chains; `default` takes what none of them matches.
-    pub fn new(chains: Vec<(ChainMatch, Arc<FilterChain>)>, default: Option<Arc<FilterChain>>) -> ChainMatcher {
+    pub fn new(chains: Vec<(ChainMatch, Arc<T>)>, default: Option<Arc<T>>) -> ChainMatcher<T> {
         ChainMatcher { chains, default }
     }
 
     /// Every chain, the default one last.
-    pub fn all(&self) -> impl Iterator<Item = &Arc<FilterChain>> {
+    pub fn all(&self) -> impl Iterator<Item = &Arc<T>> {
         self.chains.iter().map(|(_, chain)| chain).chain(&self.default)
     }
 
@@ -107,13 +107,13 @@ impl ChainMatcher {
     ///
     /// Each criterion narrows the candidates to those with the best match of it, and is not taken back: a chain for
     /// `*.a.com` without the right ALPN does not fall back to one without server names, as in Envoy.
-    pub fn find(&self, t: &Traits<'_>) -> Option<&Arc<FilterChain>> {
+    pub fn find(&self, t: &Traits<'_>) -> Option<&Arc<T>> {
         if let [(only, chain)] = &self.chains[..]
             && *only == ChainMatch::default()
         {
             return Some(chain);
         }
-        let mut left: Vec<&(ChainMatch, Arc<FilterChain>)> = self.chains.iter().collect();
+        let mut left: Vec<&(ChainMatch, Arc<T>)> = self.chains.iter().collect();
         narrow(&mut left, |m| match m.destination_port {
             Some(port) => (port == t.local.port()).then_some(1),
             None => Some(0),
@@ -149,7 +149,7 @@ impl ChainMatcher {
 }
 
 /// Keeps the candidates whose score is the highest; `None` is no match.
-fn narrow(left: &mut Vec<&(ChainMatch, Arc<FilterChain>)>, score: impl Fn(&ChainMatch) -> Option<usize>) {
+fn narrow<T>(left: &mut Vec<&(ChainMatch, Arc<T>)>, score: impl Fn(&ChainMatch) -> Option<usize>) {
     let best = left.iter().filter_map(|(m, _)| score(m)).max();
     left.retain(|(m, _)| best.is_some() && score(m) == best);
 }
@@ -170,4 +170,127 @@ fn best_name(names: &[String], name: &str) -> Option<usize> {
         None => (wanted == name).then_some(usize::MAX),
     };
     names.iter().filter_map(score).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matcher(chains: &[(&'static str, ChainMatch)], default: Option<&'static str>) -> ChainMatcher<&'static str> {
+        ChainMatcher::new(chains.iter().map(|(name, m)| (m.clone(), Arc::new(*name))).collect(), default.map(Arc::new))
+    }
+
+    fn traits() -> Traits<'static> {
+        Traits { local: "10.1.2.3:443".parse().unwrap(), remote: "192.0.2.9:5000".parse().unwrap(), server_name: "", tls: false, alpn: &[] }
+    }
+
+    fn names(names: &[&str]) -> ChainMatch {
+        ChainMatch { server_names: names.iter().map(|n| (*n).to_owned()).collect(), ..ChainMatch::default() }
+    }
+
+    fn range(address: &str, bits: u32) -> Cidr {
+        Cidr::new(address.parse().unwrap(), bits)
+    }
+
+    fn found(matcher: &ChainMatcher<&'static str>, traits: Traits<'_>) -> Option<&'static str> {
+        matcher.find(&traits).map(|c| **c)
+    }
+
+    #[test]
+    fn a_range_holds_what_shares_its_bits() {
+        assert!(range("10.1.2.3", 8).contains("10.9.9.9".parse().unwrap()));
+        assert!(!range("10.1.2.3", 32).contains("10.1.2.4".parse().unwrap()));
+        assert!(range("0.0.0.0", 0).contains("192.0.2.1".parse().unwrap()));
+        assert!(!range("0.0.0.0", 0).contains("::1".parse().unwrap()));
+        assert!(range("2001:db8::1", 32).contains("2001:db8:9::9".parse().unwrap()));
+        assert!(range("10.1.2.3", 99) == range("10.1.2.3", 32));
+    }
+
+    #[test]
+    fn the_most_specific_server_name_wins_whatever_the_order() {
+        let m = matcher(
+            &[
+                ("any", ChainMatch::default()),
+                ("com", names(&["*.com"])),
+                ("exact", names(&["www.a.com"])),
+                ("a", names(&["*.a.com", "other.net"])),
+            ],
+            Some("default"),
+        );
+        for (name, chain) in [
+            ("www.a.com", "exact"),
+            ("b.a.com", "a"),
+            ("c.b.a.com", "a"),
+            ("a.com", "com"),
+            ("x.com", "com"),
+            ("other.net", "a"),
+            ("x.net", "any"),
+            ("", "any"),
+        ] {
+            assert_eq!(found(&m, Traits { server_name: name, ..traits() }), Some(chain), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_earlier_criterion_is_not_taken_back_by_a_later_one() {
+        let h2 = ChainMatch { application_protocols: vec!["h2".into()], ..names(&["*.a.com"]) };
+        let m = matcher(&[("h2 of a", h2), ("any", ChainMatch::default())], Some("default"));
+        let alpn = ["h2".to_owned()];
+        assert_eq!(found(&m, Traits { server_name: "x.a.com", alpn: &alpn, ..traits() }), Some("h2 of a"));
+        // The server name has decided; the chain without one is out.
+        assert_eq!(found(&m, Traits { server_name: "x.a.com", ..traits() }), Some("default"));
+        assert_eq!(found(&m, Traits { server_name: "x.b.com", ..traits() }), Some("any"));
+    }
+
+    #[test]
+    fn port_then_local_address_then_name_in_envoys_order() {
+        let port = ChainMatch { destination_port: Some(443), ..ChainMatch::default() };
+        let narrow = ChainMatch { prefix_ranges: vec![range("10.1.0.0", 16)], ..ChainMatch::default() };
+        let wide = ChainMatch { prefix_ranges: vec![range("10.0.0.0", 8)], ..names(&["www.a.com"]) };
+        let all = [("wide", wide), ("narrow", narrow), ("port", port)];
+        let named = Traits { server_name: "www.a.com", ..traits() };
+        assert_eq!(found(&matcher(&all, None), named), Some("port"));
+        assert_eq!(found(&matcher(&all[..2], None), named), Some("narrow"));
+        assert_eq!(found(&matcher(&all[..1], None), named), Some("wide"));
+        assert_eq!(found(&matcher(&all[..1], None), traits()), None);
+    }
+
+    #[test]
+    fn transport_and_alpn_are_those_of_the_client_hello() {
+        let of = |transport: &str| ChainMatch { transport_protocol: transport.into(), ..ChainMatch::default() };
+        let h1 = ChainMatch { application_protocols: vec!["http/1.1".into(), "http/1.0".into()], ..of("tls") };
+        let m = matcher(&[("tls", of("tls")), ("clear", of("raw_buffer")), ("other", of("quic")), ("h1", h1)], None);
+        let alpn = ["h2".to_owned(), "http/1.1".to_owned()];
+        assert_eq!(found(&m, traits()), Some("clear"));
+        assert_eq!(found(&m, Traits { tls: true, ..traits() }), Some("tls"));
+        assert_eq!(found(&m, Traits { tls: true, alpn: &alpn, ..traits() }), Some("h1"));
+        assert_eq!(found(&m, Traits { tls: true, alpn: &alpn[..1], ..traits() }), Some("tls"));
+    }
+
+    #[test]
+    fn where_the_peer_is_counts_last() {
+        let local = ChainMatch { source_type: SourceType::SameIpOrLoopback, ..ChainMatch::default() };
+        let external = ChainMatch { source_type: SourceType::External, ..ChainMatch::default() };
+        let net = ChainMatch { source_prefix_ranges: vec![range("192.0.2.0", 24)], ..external.clone() };
+        let port = ChainMatch { source_ports: vec![5000, 5001], ..net.clone() };
+        let direct = ChainMatch { direct_source_prefix_ranges: vec![range("192.0.2.9", 32)], ..ChainMatch::default() };
+        let all = [("local", local), ("external", external), ("net", net), ("port", port), ("direct", direct)];
+        let from = |remote: &str| Traits { remote: remote.parse().unwrap(), ..traits() };
+        assert_eq!(found(&matcher(&all, None), from("192.0.2.9:5000")), Some("direct"));
+        let m = matcher(&all[..4], None);
+        assert_eq!(found(&m, from("192.0.2.9:5000")), Some("port"));
+        assert_eq!(found(&m, from("192.0.2.9:6000")), Some("net"));
+        assert_eq!(found(&m, from("198.51.100.1:5000")), Some("external"));
+        assert_eq!(found(&m, from("127.0.0.1:5000")), Some("local"));
+        assert_eq!(found(&m, from("10.1.2.3:5000")), Some("local"));
+    }
+
+    #[test]
+    fn the_default_chain_takes_what_no_other_does() {
+        let never = ChainMatch { destination_port: Some(1), ..ChainMatch::default() };
+        assert_eq!(found(&matcher(&[("never", never.clone())], Some("default")), traits()), Some("default"));
+        assert_eq!(found(&matcher(&[("never", never)], None), traits()), None);
+        assert_eq!(found(&matcher(&[], Some("default")), traits()), Some("default"));
+        assert_eq!(matcher(&[("a", ChainMatch::default())], Some("default")).all().map(|c| **c).collect::<Vec<_>>(), ["a", "default"]);
+    }
 }

@@ -33,7 +33,7 @@ use crate::{
     http::headers::DateCache,
     listener::{Listener, accept},
     snapshot::Snapshot,
-    stats::Store,
+    stats::{Store, Value},
     upstream::pool::Pools,
 };
 use random::Random;
@@ -68,12 +68,12 @@ pub enum Message {
     },
     /// Hosts of a cluster changed: pools of those that left close.
     HostsChanged,
-    /// Take no new work; tell how many connections were reset when all others ended or the time was over.
+    /// Take no new work; when all connections ended or the time was over, tell how many requests of the proxy were left.
     Drain {
         /// How long running requests may go on.
         grace: Duration,
-        /// Number of connections that were reset.
-        done: oneshot::Sender<usize>,
+        /// How many requests were under way on all workers when this one's time was over; 0 where it ended before.
+        done: oneshot::Sender<u64>,
     },
     /// End the thread now.
     Stop,
@@ -101,6 +101,7 @@ pub struct Worker {
     old: RefCell<Vec<Rc<Signal>>>,
     next_connection: Cell<u64>,
     closing: Arc<AtomicBool>,
+    stats: Store,
 }
 
 /// What a worker is made of.
@@ -172,6 +173,7 @@ fn run(setup: Setup, mut messages: mpsc::UnboundedReceiver<Message>) {
         old: RefCell::default(),
         next_connection: Cell::new(setup.index as u64),
         closing: setup.closing,
+        stats: setup.stats,
     });
     runtime.block_on(async {
         let mut batch = Vec::with_capacity(64);
@@ -207,6 +209,17 @@ fn run(setup: Setup, mut messages: mpsc::UnboundedReceiver<Message>) {
     });
     worker.end_all();
     drop(runtime);
+}
+
+/// How many requests clients wait for, on all workers, without those of the admin interface.
+pub fn requests_under_way(stats: &Store) -> u64 {
+    let mut sum = 0;
+    stats.visit(|name, reading| {
+        if name.starts_with("http.") && name.ends_with(".downstream_rq_active") && !name.starts_with("http.admin.") {
+            sum += if let Value::Gauge(n) = reading.value { n } else { 0 };
+        }
+    });
+    sum
 }
 
 /// Keeps this thread on one CPU; one that this process may not use leaves it where it is.
@@ -294,14 +307,15 @@ impl Worker {
                             signal.quiet().await;
                         }
                     };
-                    let reset = match tokio::time::timeout(grace, quiet).await {
+                    let left = match tokio::time::timeout(grace, quiet).await {
                         Ok(()) => 0,
-                        Err(_) => signals.iter().map(|s| s.listeners()).sum(),
+                        // A connection without a request, that only waits for its client to close, loses nothing.
+                        Err(_) => requests_under_way(&worker.stats),
                     };
                     signals.iter().for_each(|s| s.end());
                     // One turn, so that each connection sees it.
                     tokio::task::yield_now().await;
-                    let _ = done.send(reset);
+                    let _ = done.send(left);
                     drop(worker);
                 });
             }
@@ -340,3 +354,6 @@ impl Worker {
         self.old.borrow().iter().for_each(|s| s.end());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -118,3 +118,70 @@ impl Drop for Listening {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::pin,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering::Relaxed},
+        },
+        task::Wake,
+    };
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Count>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    #[test]
+    fn drain_wakes_once_and_end_wakes_again() {
+        let (signal, count) = (Signal::new(), Arc::new(Count::default()));
+        let waker = Waker::from(count.clone());
+        let mut listening = signal.listen();
+        listening.register(&Context::from_waker(&waker));
+        assert_eq!((signal.draining(), signal.ended()), (None, false));
+        signal.drain();
+        let since = signal.draining();
+        signal.drain();
+        assert_eq!((count.0.load(Relaxed), signal.draining(), signal.ended()), (1, since, false));
+        assert!(since.is_some());
+        signal.end();
+        assert_eq!((count.0.load(Relaxed), signal.draining(), signal.ended()), (2, since, true));
+    }
+
+    #[test]
+    fn who_has_left_is_not_woken_and_its_place_is_used_again() {
+        let (signal, count) = (Signal::new(), Arc::new(Count::default()));
+        let waker = Waker::from(count.clone());
+        let mut gone = signal.listen();
+        gone.register(&Context::from_waker(&waker));
+        drop(gone);
+        let _here = signal.listen();
+        assert_eq!((signal.listeners(), signal.wakers.borrow().len()), (1, 1));
+        signal.end();
+        assert_eq!(count.0.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn quiet_is_when_the_last_one_leaves() {
+        let (signal, count) = (Signal::new(), Arc::new(Count::default()));
+        let waker = Waker::from(count.clone());
+        let mut cx = Context::from_waker(&waker);
+        let (one, two) = (signal.listen(), signal.listen());
+        let mut quiet = pin!(signal.quiet());
+        assert!(quiet.as_mut().poll(&mut cx).is_pending());
+        drop(one);
+        assert_eq!(count.0.load(Relaxed), 0);
+        drop(two);
+        assert_eq!(count.0.load(Relaxed), 1);
+        assert!(quiet.as_mut().poll(&mut cx).is_ready());
+    }
+}

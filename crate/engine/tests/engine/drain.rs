@@ -1,0 +1,141 @@
+//! Drains: of the proxy, of a removed listener, of a listener that changes in place.
+
+use std::{sync::Arc, time::Duration};
+
+use plenipo_engine::engine::{DrainReport, State};
+use plenipo_testkit::{
+    Upstream,
+    config::{Cluster, Listener},
+    until,
+    upstream::reply,
+    within,
+};
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use crate::support::{Running, change, start, without_listener};
+
+/// A proxy whose upstream answers one request for each permit.
+async fn gated() -> (Running, Upstream, Arc<Semaphore>) {
+    let gate = Arc::new(Semaphore::new(0));
+    let permits = gate.clone();
+    let upstream = Upstream::http1(move |_, _| {
+        let permits = permits.clone();
+        async move {
+            // The semaphore is never closed.
+            permits.acquire().await.unwrap().forget();
+            reply(200, "late")
+        }
+    })
+    .await;
+    let proxy =
+        start(2, &[&Listener::new("l").to("/wait", "app", json!({})).direct("/", "hi")], &[&Cluster::new("app", &[upstream.address])])
+            .await;
+    (proxy, upstream, gate)
+}
+
+#[tokio::test]
+async fn a_drain_lets_requests_end_and_closes_idle_connections() {
+    let (proxy, upstream, gate) = gated().await;
+    let address = proxy.at("l");
+    let mut idle = proxy.client("l").await;
+    idle.get("/").await;
+    let mut busy = proxy.client("l").await;
+    busy.send("GET /wait HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    until("the request arrives", || upstream.requests() == 1).await;
+    let handle = proxy.0.clone();
+    let drain = tokio::spawn(async move { handle.drain(Duration::from_secs(15)).await });
+    assert!(idle.closed().await);
+    until("the port is closed", || std::net::TcpStream::connect(address).is_err()).await;
+    assert_eq!(proxy.0.state(), State::Draining);
+    gate.add_permits(1);
+    let answer = busy.answer().await;
+    assert_eq!((answer.text().as_str(), answer.closes()), ("late", true));
+    assert!(busy.closed().await);
+    assert_eq!(within(drain).await.unwrap().unwrap(), DrainReport { completed: 1, reset: 0 });
+    assert_eq!(proxy.0.state(), State::Stopped);
+    assert!(proxy.0.drain(Duration::ZERO).await.is_err());
+}
+
+#[tokio::test]
+async fn a_drain_resets_what_is_left_at_its_end() {
+    let (proxy, upstream, gate) = gated().await;
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = proxy.client("l").await;
+        client.send("GET /wait HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        clients.push(client);
+    }
+    until("the requests arrive", || upstream.requests() == 3).await;
+    let mut events = proxy.0.events();
+    let handle = proxy.0.clone();
+    let drain = tokio::spawn(async move { handle.drain(Duration::from_millis(700)).await });
+    within(events.recv()).await.unwrap();
+    gate.add_permits(1);
+    assert_eq!(within(drain).await.unwrap().unwrap(), DrainReport { completed: 1, reset: 2 });
+    let mut answered = 0;
+    for client in &mut clients {
+        answered += usize::from(client.read().await.is_ok());
+    }
+    assert_eq!(answered, 1);
+}
+
+#[tokio::test]
+async fn a_stop_during_a_drain_ends_it() {
+    let (proxy, upstream, _gate) = gated().await;
+    let mut client = proxy.client("l").await;
+    client.send("GET /wait HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    until("the request arrives", || upstream.requests() == 1).await;
+    let mut events = proxy.0.events();
+    let handle = proxy.0.clone();
+    let drain = tokio::spawn(async move { handle.drain(Duration::from_secs(600)).await });
+    within(events.recv()).await.unwrap();
+    within(proxy.0.stop(None)).await;
+    assert_eq!(within(drain).await.unwrap().unwrap(), DrainReport { completed: 0, reset: 1 });
+    assert!(client.read().await.is_err());
+}
+
+#[tokio::test]
+async fn a_removed_listener_serves_what_it_has_and_no_more() {
+    let (proxy, upstream, gate) = gated().await;
+    proxy.apply(change(&[&Listener::new("m").to("/", "app", json!({}))], &[])).await.unwrap();
+    let address = proxy.at("m");
+    let mut busy = proxy.client("m").await;
+    busy.send("GET /wait HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    until("the request arrives", || upstream.requests() == 1).await;
+    // These may still be in the queue of the socket when it closes.
+    let mut queued = Vec::new();
+    for _ in 0..20 {
+        let mut client = proxy.client("m").await;
+        client.send("GET /wait HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        queued.push(client);
+    }
+    let applied = proxy.apply(without_listener("m")).await.unwrap();
+    assert_eq!(applied.removed, ["listener/m"]);
+    assert!(tokio::net::TcpStream::connect(address).await.is_err());
+    gate.add_permits(21);
+    queued.push(busy);
+    for client in &mut queued {
+        let answer = client.answer().await;
+        assert_eq!((answer.status, answer.closes()), (200, true));
+    }
+    assert_eq!(proxy.client("l").await.get("/").await.text(), "hi");
+}
+
+#[tokio::test]
+async fn a_changed_listener_keeps_its_socket_and_its_old_connections_close() {
+    let (proxy, upstream, gate) = gated().await;
+    let address = proxy.at("l");
+    let mut idle = proxy.client("l").await;
+    idle.get("/").await;
+    let mut busy = proxy.client("l").await;
+    busy.send("GET /wait HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    until("the request arrives", || upstream.requests() == 1).await;
+    let applied = proxy.apply(change(&[&Listener::new("l").direct("/", "new")], &[])).await.unwrap();
+    assert_eq!((proxy.at("l"), &applied.drained[..]), (address, &["l".to_owned()][..]));
+    gate.add_permits(1);
+    let answer = busy.answer().await;
+    assert_eq!((answer.text().as_str(), answer.closes()), ("late", true));
+    let answer = proxy.client("l").await.get("/").await;
+    assert_eq!((answer.text().as_str(), answer.closes()), ("new", false));
+}
