@@ -32,10 +32,9 @@ function newestNotes() {
 
 /** The declarations that the notes stand for. */
 export function generate() {
-  const items = readFileSync(newestNotes(), 'utf8')
-    .split('\n')
-    .filter(Boolean)
-    .map((line) => JSON.parse(line));
+  // cargo clippy compiles the crate twice at once, into the same file: the one that emptied it last is whole, the other's notes are the same ones.
+  const lines = new Set(readFileSync(newestNotes(), 'utf8').split('\n').filter(Boolean));
+  const items = [...lines].map((line) => JSON.parse(line));
   const classes = new Map();
   const functions = [];
   for (const { kind, name, def, js_doc: doc } of items) {
