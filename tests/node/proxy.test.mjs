@@ -548,7 +548,7 @@ describe('setEndpoints', () => {
     });
   });
 
-  test('a thousand times under load, and no request is lost', async (t) => {
+  test('a thousand times in a second under load, and no request is lost', async (t) => {
     const { proxy, port } = await startProxy(t, config([one.address]), { concurrency: 2 });
     const agent = new http.Agent({ keepAlive: true, maxSockets: 8 });
     t.after(() => agent.destroy());
@@ -560,11 +560,13 @@ describe('setEndpoints', () => {
     const started = performance.now();
     for (let n = 0; n < 1000; n++) {
       await proxy.setEndpoints('app', n % 2 ? [one.address] : [two.address, one.address]);
+      do await new Promise(setImmediate);
+      while (performance.now() < started + n);
     }
     const took = performance.now() - started;
     running = false;
     await Promise.all(load);
-    assert.ok(statuses.length > 0 && statuses.every((status) => status === 200), `${statuses.filter((status) => status !== 200).length} of ${statuses.length} lost`);
+    assert.ok(statuses.length > 100 && statuses.every((status) => status === 200), `${statuses.filter((status) => status !== 200).length} of ${statuses.length} lost`);
     t.diagnostic(`1,000 changes in ${took.toFixed(0)} ms, ${statuses.length} requests`);
   });
 
