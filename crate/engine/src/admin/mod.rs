@@ -17,7 +17,7 @@ use std::{net::SocketAddr, time::Duration};
 use serde_json::Value;
 
 pub use handler::{Answer, Request, handle};
-pub use serve::serve;
+pub use serve::{serve, serve_until};
 
 use crate::{access_log::AccessLog, stats::Store};
 

@@ -3,6 +3,8 @@
 
 use std::{
     convert::Infallible,
+    future::{Future, pending},
+    pin::pin,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -15,7 +17,7 @@ use hyper::{body::Frame, body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
 };
 
 use super::{AdminSource, handler::Answer, handler::Request, handler::handle};
@@ -33,6 +35,8 @@ const MAX_CONNECTIONS: usize = 256;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// No connection lives longer: one that does not read its answer must not hold a place.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(600);
+/// At the end so long for answers that are under way, that to `/quitquitquit` among them.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// Longest head of a request.
 const MAX_HEAD: usize = 64 * 1024;
 /// Pieces that an answer is sent in.
@@ -51,6 +55,11 @@ struct Shared {
 
 /// Serves the admin interface until it is dropped; connections end with the runtime. Needs a tokio runtime with timers and I/O.
 pub async fn serve(listener: TcpListener, source: Arc<dyn AdminSource>) {
+    serve_until(listener, source, pending()).await;
+}
+
+/// Like [`serve`], until `stop` resolves: then it accepts no more and returns when the answers under way are written.
+pub async fn serve_until(listener: TcpListener, source: Arc<dyn AdminSource>, stop: impl Future<Output = ()>) {
     let store = source.stats();
     let shared = Arc::new(Shared {
         access_logs: source.access_logs(),
@@ -63,18 +72,26 @@ pub async fn serve(listener: TcpListener, source: Arc<dyn AdminSource>) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = tokio::task::JoinSet::new();
     let mut id = 0;
+    let (stopping, stopped) = watch::channel(());
+    let mut stop = pin!(stop);
     loop {
         while connections.try_join_next().is_some() {}
-        // The semaphore is never closed.
-        let Ok(place) = places.clone().acquire_owned().await else { return };
-        match listener.accept().await {
+        let accepted = async {
+            let place = places.clone().acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            accepted = accepted => accepted,
+            () = &mut stop => break,
+        };
+        match accepted {
             Ok((stream, remote)) => {
                 let local = stream.local_addr().unwrap_or(remote);
                 let info = ConnectionInfo { remote, local, tls: None, id };
                 id += 1;
-                let shared = shared.clone();
+                let (shared, stopped) = (shared.clone(), stopped.clone());
                 connections.spawn(async move {
-                    connection(stream, info, shared).await;
+                    connection(stream, info, shared, stopped).await;
                     drop(place);
                 });
             }
@@ -82,9 +99,13 @@ pub async fn serve(listener: TcpListener, source: Arc<dyn AdminSource>) {
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
+    drop(stopping);
+    let all = async { while connections.join_next().await.is_some() {} };
+    // Who has not read its answer by then goes without.
+    let _ = tokio::time::timeout(LAST_ANSWERS, all).await;
 }
 
-async fn connection(stream: TcpStream, info: ConnectionInfo, shared: Arc<Shared>) {
+async fn connection(stream: TcpStream, info: ConnectionInfo, shared: Arc<Shared>, mut stopped: watch::Receiver<()>) {
     let (http, listener, main_thread) = (&shared.http, &shared.listener, &shared.main_thread);
     listener.downstream_cx_total().inc();
     main_thread.downstream_cx_total().inc();
@@ -106,8 +127,18 @@ async fn connection(stream: TcpStream, info: ConnectionInfo, shared: Arc<Shared>
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service);
-    // How a connection ends concerns its client only.
-    let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
+    let mut connection = pin!(connection);
+    let served = async {
+        // How a connection ends concerns its client only.
+        tokio::select! {
+            _ = connection.as_mut() => {}
+            _ = stopped.changed() => {
+                connection.as_mut().graceful_shutdown();
+                let _ = connection.await;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(CONNECTION_TIMEOUT, served).await;
     listener.downstream_cx_destroy().inc();
     http.downstream_cx_destroy().inc();
 }

@@ -25,7 +25,7 @@ use crate::{
         settings::{Codec, ConnectionManager, EscapedSlashes, Http1, Http2, ServerHeader, StripPort, Underscores, Upgrade},
     },
     route::RouteTable,
-    stats::{HttpStats, ListenerHttpStats, RouterStats},
+    stats::{HttpStats, ListenerHttpStats, RouterStats, TracingStats},
 };
 
 /// The type of the network filter.
@@ -63,6 +63,7 @@ pub fn compile(config: &HttpConnectionManager, listener: &str, context: &Context
         suppress_envoy_headers,
         stats: HttpStats::new(context.stats, &prefix),
         router: RouterStats::new(context.stats, &prefix),
+        tracing: TracingStats::new(context.stats, &format!("{prefix}.tracing")),
         listener_stats: ListenerHttpStats::new(context.stats, &format!("{listener}.{prefix}")),
     })
 }

@@ -112,7 +112,9 @@ impl Control {
         addresses.push(BoundAddress { listener: "admin".to_owned(), address: bound.address });
         self.shared.addresses.store(Arc::new(addresses));
         let source = Arc::new(crate::engine::AdminView::new(self.shared.clone(), logs, self.files.clone()));
-        tokio::task::spawn_local(crate::admin::serve(listener, source));
+        let (stop, stopped) = oneshot::channel();
+        let until = async move { drop(stopped.await) };
+        self.admin = Some((stop, tokio::task::spawn_local(crate::admin::serve_until(listener, source, until))));
         Ok(())
     }
 }

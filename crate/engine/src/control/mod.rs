@@ -185,6 +185,8 @@ pub(crate) struct Control {
     version: u64,
     /// When a graceful drain of listeners closes them, and whether only inbound ones.
     close_at: Option<(tokio::time::Instant, bool)>,
+    /// The admin interface; it ends when the sender is dropped.
+    admin: Option<(oneshot::Sender<()>, tokio::task::JoinHandle<()>)>,
 }
 
 impl Control {
@@ -202,6 +204,7 @@ impl Control {
             node: bootstrap::Node::default(),
             version: 0,
             close_at: None,
+            admin: None,
         })
     }
 

@@ -251,6 +251,8 @@ impl Control {
         });
         self.shared.snapshot.store(snapshot.clone());
         self.publish_addresses();
+        // Our handles go first: a worker that closes its own then closes the socket, with nobody left in its queue.
+        let removed: Vec<_> = removed.into_iter().map(|live: Live| key(&live.bound)).collect();
         let mut acks = Vec::new();
         let grace = self.shared.options.drain_time;
         for (index, worker) in self.workers.iter().enumerate() {
@@ -266,8 +268,8 @@ impl Control {
                 let mut socket = bound.socket(index).ok();
                 send(&mut |ack| Message::Listen { key: key(bound), listener: listener.clone(), socket: socket.take(), ack });
             }
-            for live in &removed {
-                send(&mut |ack| Message::Unlisten { key: key(&live.bound), drain: true, grace, ack });
+            for key in &removed {
+                send(&mut |ack| Message::Unlisten { key: key.clone(), drain: true, grace, ack });
             }
         }
         for ack in acks {
@@ -320,14 +322,15 @@ impl Control {
 
     /// Closes listening sockets; connections go on.
     pub fn close_listeners(&mut self, inbound_only: bool) {
-        let closes = |live: &Live| live.listener.inbound || !inbound_only;
+        let grace = self.shared.options.drain_time;
+        // As in a change: our handles go before those of the workers.
+        let closed: Vec<_> =
+            self.listeners.extract_if(.., |_, live| live.listener.inbound || !inbound_only).map(|(_, live)| key(&live.bound)).collect();
         for worker in &self.workers {
-            for live in self.listeners.values().filter(|live| closes(live)) {
-                let grace = self.shared.options.drain_time;
-                let _ = worker.mailbox.send(Message::Unlisten { key: key(&live.bound), drain: false, grace, ack: None });
+            for key in &closed {
+                let _ = worker.mailbox.send(Message::Unlisten { key: key.clone(), drain: false, grace, ack: None });
             }
         }
-        self.listeners.retain(|_, live| !closes(live));
         self.publish_addresses();
     }
 
@@ -335,11 +338,13 @@ impl Control {
     pub async fn end(&mut self, grace: Option<Duration>) -> DrainReport {
         let mut report = DrainReport::default();
         if let Some(grace) = grace.filter(|g| !g.is_zero()) {
+            let before = self.requests_under_way();
             if *self.shared.state.borrow() != State::Draining {
                 self.shared.enter(State::Draining);
                 self.shared.emit(&Event::Draining);
             }
-            let before = self.requests_under_way();
+            // The workers have their handles; ours would keep the ports.
+            self.listeners.clear();
             let mut drains = Vec::new();
             for worker in &self.workers {
                 let (done, drained) = oneshot::channel();
@@ -347,8 +352,6 @@ impl Control {
                     drains.push(drained);
                 }
             }
-            // The workers have their handles; ours would keep the ports.
-            self.listeners.clear();
             for drained in drains {
                 // Times end together, so the first worker to count sees all that are left; the others may see fewer.
                 report.reset = report.reset.max(drained.await.unwrap_or(0));
@@ -367,6 +370,11 @@ impl Control {
             worker.join();
         }
         self.workers.clear();
+        if let Some((stop, admin)) = self.admin.take() {
+            drop(stop);
+            // It ends by itself in a bounded time; a panic of it was printed where it happened.
+            let _ = admin.await;
+        }
         self.files.stop();
         self.shared.addresses.store(Arc::default());
         self.shared.enter(State::Stopped);

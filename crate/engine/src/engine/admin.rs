@@ -88,11 +88,13 @@ impl AdminSource for AdminView {
         let updated = timestamp(self.shared.started_at);
         let of = |name: &str| format!("type.googleapis.com/envoy.admin.v3.{name}");
         let entry = |kind: &str, value: Value| {
-            let mut value = value;
-            if let Value::Object(map) = &mut value {
-                map.insert("@type".to_owned(), Value::String(format!("type.googleapis.com/{kind}")));
+            // `@type` stands first, as in Envoy.
+            let mut typed = serde_json::Map::new();
+            typed.insert("@type".to_owned(), Value::String(format!("type.googleapis.com/{kind}")));
+            if let Value::Object(map) = value {
+                typed.extend(map);
             }
-            value
+            Value::Object(typed)
         };
         let clusters: Vec<Value> = view
             .clusters()
@@ -131,7 +133,7 @@ impl AdminSource for AdminView {
             ),
             uptime: self.shared.started.elapsed(),
             command_line_options: self.shared.options.command_line.clone(),
-            node: self.shared.view.load().node(),
+            node: described(self.shared.view.load().node()),
         }
     }
 
@@ -172,6 +174,29 @@ impl AdminSource for AdminView {
         self.shared.health_failed.store(fail, Relaxed);
         self.shared.closing.store(fail, Relaxed);
     }
+}
+
+/// The node with what Envoy adds to it: who runs it.
+fn described(node: Value) -> Value {
+    let [major, minor, patch] = [env!("CARGO_PKG_VERSION_MAJOR"), env!("CARGO_PKG_VERSION_MINOR"), env!("CARGO_PKG_VERSION_PATCH")];
+    let mut all = json!({
+        "id": "",
+        "cluster": "",
+        "user_agent_name": "plenipo",
+        "user_agent_build_version": { "version": {
+            "major_number": major.parse::<u32>().unwrap_or(0),
+            "minor_number": minor.parse::<u32>().unwrap_or(0),
+            "patch": patch.parse::<u32>().unwrap_or(0),
+        } },
+        "extensions": [],
+        "client_features": [],
+        "listening_addresses": [],
+        "dynamic_parameters": {},
+    });
+    if let (Value::Object(all), Value::Object(node)) = (&mut all, node) {
+        all.extend(node);
+    }
+    all
 }
 
 fn cluster_status(cluster: &Cluster) -> ClusterStatus {

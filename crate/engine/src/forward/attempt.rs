@@ -68,9 +68,6 @@ impl Attempt {
             return Err(Failure::Overflow);
         };
         let pool = stream.worker.pools.of(cluster, &host);
-        cluster.stats.upstream_rq_total().inc();
-        cluster.stats.upstream_rq_active().inc();
-        let active = Active(cluster.clone());
         let mut deadline = Deadline::default();
         deadline.set(per_try);
         let begin = upstream::begin(&pool, priority, &stream.headers, source.cursor());
@@ -82,6 +79,9 @@ impl Attempt {
             deadline.poll(cx).map(|()| Err(Failure::PerTryTimeout))
         })
         .await?;
+        cluster.stats.upstream_rq_total().inc();
+        cluster.stats.upstream_rq_active().inc();
+        let active = Active(cluster.clone());
         let now = Instant::now();
         stream.info.upstream_first_tx = Some(now);
         stream.info.upstream_local = exchange.local();
@@ -156,7 +156,7 @@ impl Attempt {
     }
 }
 
-/// Counts an attempt from the search for a connection to its end.
+/// Counts an attempt that has a connection.
 struct Active(Arc<Cluster>);
 
 impl Drop for Active {

@@ -32,6 +32,7 @@ use attempt::{Attempt, Tried};
 
 /// Answers a request by its route.
 pub async fn forward(stream: &mut Stream) -> Response {
+    stream.manager.router.rq_total().inc();
     let Some(route) = stream.route.clone() else {
         stream.manager.router.no_route().inc();
         return stream.reply(LocalReply::new(404, "", "route_not_found").flag(Flags::NO_ROUTE_FOUND));
@@ -39,34 +40,32 @@ pub async fn forward(stream: &mut Stream) -> Response {
     let Some(action) = route.forward() else { return direct(stream, &route) };
     match to_cluster(stream, &route, action).await {
         Ok(response) => response,
-        Err(reply) => {
-            let mut response = stream.reply(reply);
-            route.finalize_response_headers(&mut response.headers, Some(&stream.headers), &stream.info);
-            response
-        }
+        Err(reply) => reply_by_route(stream, &route, reply),
     }
+}
+
+/// A local reply with the route's edits of answers, which come before the reply's own content headers.
+fn reply_by_route(stream: &mut Stream, route: &RouteMatch, mut reply: LocalReply) -> Response {
+    stream.info.status = reply.status;
+    reply.headers.set_status(reply.status);
+    route.finalize_response_headers(&mut reply.headers, Some(&stream.headers), &stream.info);
+    stream.reply(reply)
 }
 
 /// The answer that the route gives itself.
 fn direct(stream: &mut Stream, route: &RouteMatch) -> Response {
     let status = route.response_status().unwrap_or(500);
     let body = match route.action() {
-        Action::DirectResponse(direct) => {
-            stream.manager.router.rq_direct_response().inc();
-            direct.body.clone()
-        }
-        _ => {
-            stream.manager.router.rq_redirect().inc();
-            bytes::Bytes::new()
-        }
+        Action::DirectResponse(direct) => direct.body.clone(),
+        _ => bytes::Bytes::new(),
     };
+    // As in Envoy redirects are counted here too; `rq_redirect` is for internal ones.
+    stream.manager.router.rq_direct_response().inc();
     let mut reply = LocalReply::new(status, body, "direct_response");
     if let Some(location) = route.location(&stream.headers) {
         reply = reply.header(Known::Location, &location);
     }
-    let mut response = stream.reply(reply);
-    route.finalize_response_headers(&mut response.headers, Some(&stream.headers), &stream.info);
-    response
+    reply_by_route(stream, route, reply)
 }
 
 async fn to_cluster(stream: &mut Stream, route: &RouteMatch, action: &Forward) -> Result<Response, LocalReply> {
@@ -75,14 +74,14 @@ async fn to_cluster(stream: &mut Stream, route: &RouteMatch, action: &Forward) -
         stream.manager.router.no_cluster().inc();
         return Err(LocalReply::new(action.cluster_not_found_status, "", "cluster_not_found").flag(Flags::NO_CLUSTER_FOUND));
     };
-    stream.manager.router.rq_total().inc();
     stream.info.cluster = Some(cluster.name.clone());
 
     let retry = action.retry.as_ref().filter(|policy| policy.applies_to(&stream.headers));
     let own_headers = !stream.manager.suppress_envoy_headers;
     let per_try = retry.and_then(|policy| policy.per_try_timeout).filter(|t| !t.is_zero());
     if own_headers {
-        headers::edit_routed_request(&mut stream.headers, per_try.or(action.timeout), None);
+        let attempt = route.vhost().request_attempt_count.then_some(1);
+        headers::edit_routed_request(&mut stream.headers, per_try.or(action.timeout), attempt);
     }
     route.finalize_request_headers(&mut stream.headers, &stream.info, own_headers);
 
@@ -129,8 +128,8 @@ async fn attempts(
     let mut stale_retried = false;
     let mut retry_permit = None;
     loop {
-        let host = tried.pick(stream, cluster, retry.map(|r| &**r))?;
         stream.info.attempts += 1;
+        let host = tried.pick(stream, cluster, retry.map(|r| &**r))?;
         if stream.info.attempts > 1
             && per_try.is_none()
             && let Some(left) = source.left(stream.info.started, action.timeout)
@@ -188,9 +187,6 @@ async fn attempts(
             let attempt = attempt?;
             return result.map(|headers| Answered { headers, attempt });
         }
-        if let Ok(head) = &result {
-            cluster.stats.answer(head.status(), false, false);
-        }
         if let Ok(attempt) = &mut attempt {
             // An answer without a body leaves its connection usable.
             attempt.end_if_over();
@@ -235,10 +231,11 @@ fn respond(
             headers::set_upstream_service_time(&mut headers, now.saturating_duration_since(since));
         }
     }
+    stream.info.status = status;
+    route.finalize_response_headers(&mut headers, Some(&stream.headers), &stream.info);
     if route.vhost().response_attempt_count {
         headers::set_number(&mut headers, Known::EnvoyAttemptCount, u64::from(stream.info.attempts));
     }
-    route.finalize_response_headers(&mut headers, Some(&stream.headers), &stream.info);
     let body = Answer::body(attempt, cluster.clone(), stream.timer.clone(), stream.info.started, internal);
     Response { headers, body }
 }

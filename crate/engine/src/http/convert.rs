@@ -2,7 +2,10 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 
-use super::header::{HeaderList, Known};
+use super::{
+    h1::is_joined_in_request,
+    header::{HeaderList, Known},
+};
 
 /// A request's head for the library; `None` where it cannot be expressed in HTTP/2.
 pub fn request_to_http(headers: &HeaderList) -> Option<Request<()>> {
@@ -86,10 +89,11 @@ pub fn request_from_http(head: &http::request::Parts) -> HeaderList {
     for (name, value) in &head.headers {
         match Known::of(name.as_str().as_bytes()) {
             Known::Host | Known::Cookie => {}
+            known if is_joined_in_request(known) => headers.join(known, b",", value.as_bytes()),
             _ => headers.append(name.as_str().as_bytes(), value.as_bytes()),
         }
     }
-    for cookie in head.headers.get_all(http::header::COOKIE) {
+    for cookie in head.headers.get_all(http::header::COOKIE).iter().filter(|c| !c.is_empty()) {
         headers.join(Known::Cookie, b"; ", cookie.as_bytes());
     }
     headers

@@ -86,7 +86,7 @@ mod known {
         EnvoyUpstreamRqTimeoutAltResponse => "x-envoy-upstream-rq-timeout-alt-response", EnvoyUpstreamRqTimeoutMs => "x-envoy-upstream-rq-timeout-ms",
         AccessControlAllowOrigin => "access-control-allow-origin", AccessControlRequestHeaders => "access-control-request-headers",
         AccessControlRequestMethod => "access-control-request-method", Age => "age", CdnLoop => "cdn-loop", Etag => "etag", Expires => "expires",
-        IfModifiedSince => "if-modified-since", IfNoneMatch => "if-none-match", IfRange => "if-range", LastModified => "last-modified", Pragma => "pragma", Vary => "vary",
+        IfModifiedSince => "if-modified-since", IfMatch => "if-match", IfNoneMatch => "if-none-match", IfRange => "if-range", LastModified => "last-modified", Pragma => "pragma", Vary => "vary",
         EnvoyUpstreamServiceTime => "x-envoy-upstream-service-time", EnvoyUpstreamStreamDurationMs => "x-envoy-upstream-stream-duration-ms",
     }
 }

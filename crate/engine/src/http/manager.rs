@@ -18,7 +18,7 @@ use crate::{
     format,
     forward::forward,
     route::RouteTable,
-    stats::{HttpStats, ListenerHttpStats, RouterStats},
+    stats::{HttpStats, ListenerHttpStats, RouterStats, TracingStats},
     stream_info::StreamInfo,
 };
 
@@ -41,6 +41,8 @@ pub struct Manager {
     pub stats: HttpStats,
     /// `http.<stat_prefix>`, the router's part.
     pub router: RouterStats,
+    /// `http.<stat_prefix>.tracing`
+    pub tracing: TracingStats,
     /// `listener.<address>.http.<stat_prefix>`
     pub listener_stats: ListenerHttpStats,
 }
@@ -129,13 +131,14 @@ impl Manager {
         let now = std::time::Instant::now();
         stream.info.end = Some(now);
         self.stats.downstream_rq_active().dec();
-        let status = stream.info.status;
-        if status != 0 {
-            self.stats.answer(status);
-            self.listener_stats.answer(status);
-        }
         self.stats.downstream_rq_time().record(now.saturating_duration_since(stream.info.started).as_millis() as u64);
         self.log(&stream.info, Some(&stream.headers), response, trailers);
+    }
+
+    /// Counts an answer whose head goes to the client.
+    pub fn answers(&self, status: u16) {
+        self.stats.answer(status);
+        self.listener_stats.answer(status);
     }
 
     /// Writes the log lines of a stream.

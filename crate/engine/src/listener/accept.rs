@@ -8,7 +8,7 @@ use std::{
     pin::pin,
     rc::Rc,
     sync::Arc,
-    task::Poll,
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -31,7 +31,8 @@ use crate::{
 
 /// A worker that accepts on one socket.
 pub struct Accepting {
-    socket: Rc<TcpListener>,
+    /// Only here, so that closing it takes effect at once; `None` when it is closed.
+    socket: RefCell<Option<TcpListener>>,
     /// The listener that new connections get, and their generation.
     current: RefCell<(Arc<Listener>, Rc<Signal>)>,
     task: RefCell<Option<tokio::task::JoinHandle<()>>>,
@@ -42,16 +43,18 @@ impl Accepting {
     pub fn start(worker: &Rc<Worker>, listener: Arc<Listener>, socket: std::net::TcpListener) -> io::Result<Rc<Accepting>> {
         socket.set_nonblocking(true)?;
         let accepting = Rc::new(Accepting {
-            socket: Rc::new(TcpListener::from_std(socket)?),
+            socket: RefCell::new(Some(TcpListener::from_std(socket)?)),
             current: RefCell::new((listener, Signal::new())),
             task: RefCell::default(),
         });
         let (worker, loop_of) = (worker.clone(), Rc::downgrade(&accepting));
-        let socket = accepting.socket.clone();
         let task = tokio::task::spawn_local(async move {
             loop {
-                let accepted = socket.accept().await;
-                let Some(accepting) = loop_of.upgrade() else { return };
+                let next = poll_fn(|cx| match loop_of.upgrade() {
+                    Some(accepting) => accepting.poll_accept(cx).map(|accepted| accepted.map(|a| (accepting, a))),
+                    None => Poll::Ready(None),
+                });
+                let Some((accepting, accepted)) = next.await else { return };
                 match accepted {
                     Ok((stream, remote)) => accepting.take(&worker, stream, remote),
                     // Out of descriptors or memory: what is there must end first.
@@ -71,17 +74,28 @@ impl Accepting {
         old
     }
 
+    /// The next connection; `None` once the socket is closed.
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Option<io::Result<(TcpStream, SocketAddr)>>> {
+        match &*self.socket.borrow() {
+            Some(socket) => socket.poll_accept(cx).map(Some),
+            None => Poll::Ready(None),
+        }
+    }
+
     /// Accepts no more. Who waits in the queue is still taken: closing the socket would reset them.
     pub fn close(&self, worker: &Rc<Worker>) -> Rc<Signal> {
         if let Some(task) = self.task.borrow_mut().take() {
             task.abort();
         }
-        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-        while let std::task::Poll::Ready(accepted) = self.socket.poll_accept(&mut cx) {
-            match accepted {
-                Ok((stream, remote)) => self.take(worker, stream, remote),
-                Err(e) if is_of_one_connection(&e) => {}
-                Err(_) => break,
+        let socket = self.socket.borrow_mut().take();
+        if let Some(socket) = &socket {
+            // Asks the kernel: the runtime only knows of those that came before it last looked.
+            loop {
+                match accept_now(socket) {
+                    Ok((stream, remote)) => self.take(worker, stream, remote),
+                    Err(e) if is_of_one_connection(&e) => {}
+                    Err(_) => break,
+                }
             }
         }
         self.signal()
@@ -267,6 +281,14 @@ impl Drop for Counted {
             stats.downstream_cx_active().dec();
         }
     }
+}
+
+/// Accepts without the runtime's readiness; `WouldBlock` where nobody waits.
+fn accept_now(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (stream, remote) = socket2::SockRef::from(socket).accept()?;
+    stream.set_nonblocking(true)?;
+    let remote = remote.as_socket().ok_or(io::ErrorKind::ConnectionAborted)?;
+    Ok((TcpStream::from_std(stream.into())?, remote))
 }
 
 /// Whether an accept failed for a reason of that one connection, so that the next may succeed at once.

@@ -1,7 +1,5 @@
 //! The conditions of a route: path, headers, query parameters, gRPC, runtime fraction.
 
-use smallvec::SmallVec;
-
 use super::pattern::{Pattern, StringMatch};
 use crate::http::header::{HeaderList, HeaderName, Known};
 
@@ -60,7 +58,8 @@ pub(super) fn without_query(path: &[u8]) -> &[u8] {
     &path[..end]
 }
 
-/// `HeaderMatcher`: values of the same name are joined by commas before they are tested.
+/// `HeaderMatcher`: one of several values of the name is enough, or with `invert_match` none may match; without any value
+/// nothing but presence matches. As seen on Envoy 1.40, which does not join lines for this.
 #[derive(Clone, Debug)]
 pub struct HeaderMatch {
     /// The header.
@@ -92,24 +91,15 @@ pub enum HeaderTest {
 impl HeaderMatch {
     /// Whether the headers match.
     pub fn matches(&self, headers: &HeaderList) -> bool {
-        let mut values = headers.get_all(&self.name);
-        let (first, second) = (values.next(), values.next());
+        let mut values = headers.get_all(&self.name).peekable();
         if let HeaderTest::Present(present) = self.test {
-            let there = first.is_some() || self.missing_is_empty;
+            let there = values.peek().is_some() || self.missing_is_empty;
             return (there == present) != self.invert;
         }
-        let matched = match (first, second) {
-            (None, _) if !self.missing_is_empty => return false,
-            (None, _) => self.test(b""),
-            (Some(value), None) => self.test(value),
-            (Some(first), Some(second)) => {
-                let mut joined: SmallVec<[u8; 256]> = SmallVec::from_slice(first);
-                for value in std::iter::once(second).chain(values) {
-                    joined.push(b',');
-                    joined.extend_from_slice(value);
-                }
-                self.test(&joined)
-            }
+        let matched = match values.peek() {
+            None if !self.missing_is_empty => return false,
+            None => self.test(b""),
+            Some(_) => values.any(|value| self.test(value)),
         };
         matched != self.invert
     }

@@ -4,7 +4,10 @@ use smallvec::SmallVec;
 
 use crate::{
     format::{Context, Program},
-    http::header::{HeaderList, HeaderName, Known},
+    http::{
+        h1::{is_joined_in_request, is_joined_in_response},
+        header::{HeaderList, HeaderName, Known},
+    },
     stream_info::StreamInfo,
 };
 
@@ -61,15 +64,15 @@ impl HeaderMutations {
 
     /// Changes a request's headers: removes, overwrites, then appends. All values are made before the first is written.
     pub fn apply_to_request(&self, headers: &mut HeaderList, info: &StreamInfo) {
-        self.apply(headers, |format, headers, out| format.write(&Context::new(info, Some(headers), None), out));
+        self.apply(headers, is_joined_in_request, |format, headers, out| format.write(&Context::new(info, Some(headers), None), out));
     }
 
     /// Changes an answer's headers in the same way; `request` is what `%REQ(...)%` reads.
     pub fn apply_to_response(&self, headers: &mut HeaderList, request: Option<&HeaderList>, info: &StreamInfo) {
-        self.apply(headers, |format, headers, out| format.write(&Context::new(info, request, Some(headers)), out));
+        self.apply(headers, is_joined_in_response, |format, headers, out| format.write(&Context::new(info, request, Some(headers)), out));
     }
 
-    fn apply(&self, headers: &mut HeaderList, write: impl Fn(&Program, &HeaderList, &mut Vec<u8>)) {
+    fn apply(&self, headers: &mut HeaderList, joined: fn(Known) -> bool, write: impl Fn(&Program, &HeaderList, &mut Vec<u8>)) {
         for name in &self.remove {
             headers.remove_name(name);
         }
@@ -100,7 +103,7 @@ impl HeaderMutations {
                 let replaces = matches!(addition.action, AppendAction::OverwriteIfExistsOrAdd | AppendAction::OverwriteIfExists);
                 match (replaces, overwrite) {
                     (true, true) => headers.set_name(&addition.name, &text[*from..*to]),
-                    (false, false) => append(headers, &addition.name, &text[*from..*to]),
+                    (false, false) => append(headers, &addition.name, &text[*from..*to], joined),
                     _ => {}
                 }
             }
@@ -109,10 +112,9 @@ impl HeaderMutations {
 }
 
 /// Adds one more value; the headers that Envoy holds once grow by a comma instead.
-fn append(headers: &mut HeaderList, name: &HeaderName, value: &[u8]) {
+fn append(headers: &mut HeaderList, name: &HeaderName, value: &[u8], joined: fn(Known) -> bool) {
     match name.known() {
-        Known::Other | Known::SetCookie => headers.append_name(name, value),
-        Known::Cookie => headers.join(Known::Cookie, b"; ", value),
-        known => headers.join(known, b",", value),
+        known if known != Known::Other && joined(known) => headers.join(known, b",", value),
+        _ => headers.append_name(name, value),
     }
 }

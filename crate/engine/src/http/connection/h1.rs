@@ -4,6 +4,7 @@ use std::{
     cell::RefCell,
     future::{Future, poll_fn},
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -18,7 +19,7 @@ use crate::{
         headers,
         io::{Io, Meter},
         local_reply::{LocalReply, write_reject},
-        manager,
+        manager::{self, Manager},
         stream::{Interim, Response, Stream},
     },
     stream_info::{Protocol, StreamInfo},
@@ -233,7 +234,10 @@ async fn exchange(
             stream.info.flags.insert(Flags::DOWNSTREAM_CONNECTION_TERMINATION);
             stream.info.detail.get_or_insert("downstream_remote_disconnect".into());
             note_request(shared, &mut stream.info);
+            manager.stats.downstream_cx_destroy_active_rq().inc();
+            manager.stats.downstream_cx_destroy_remote().inc();
             manager.stats.downstream_cx_destroy_remote_active_rq().inc();
+            manager.stats.downstream_rq_rx_reset().inc();
             manager.finish(&mut stream, None, None);
             return false;
         }
@@ -253,7 +257,7 @@ async fn exchange(
             response
         }
     };
-    if stream.info.attempts > 0 {
+    if stream.info.upstream_host.is_some() {
         take_buffered(&mut shared.borrow_mut());
     }
     note_request(shared, &mut stream.info);
@@ -272,10 +276,15 @@ async fn exchange(
     } else if keep && head.version == Protocol::Http10 {
         headers::set_connection(&mut response.headers, false);
     }
-    let tunnel = tunnel.then(|| manager.stats.downstream_cx_upgrades_total().inc()).is_some();
     stream.info.response_start = Some(Instant::now());
+    manager.answers(stream.info.status);
+    if early {
+        manager.stats.downstream_rq_response_before_rq_complete().inc();
+    }
+    let upgraded = tunnel.then(|| Upgraded::new(manager.clone()));
     let mut trailers = None;
     let sent = send(shared, connection, &mut stream, &head, &mut response, idle, &mut trailers, tunnel).await;
+    drop(upgraded);
     note_request(shared, &mut stream.info);
     match sent {
         Ok(ends_with_connection) => keep &= !ends_with_connection,
@@ -314,6 +323,23 @@ async fn exchange(
         flush_and_close(shared, connection).await;
     }
     keep
+}
+
+/// Counts an upgraded connection.
+struct Upgraded(Arc<Manager>);
+
+impl Upgraded {
+    fn new(manager: Arc<Manager>) -> Upgraded {
+        manager.stats.downstream_cx_upgrades_total().inc();
+        manager.stats.downstream_cx_upgrades_active().inc();
+        Upgraded(manager)
+    }
+}
+
+impl Drop for Upgraded {
+    fn drop(&mut self) {
+        self.0.stats.downstream_cx_upgrades_active().dec();
+    }
 }
 
 /// Reads past what is here already of a request's body that nobody wants any more.
@@ -578,8 +604,7 @@ fn refuse(shared: &Rc<RefCell<Shared>>, connection: &Connection, over: Over) {
     };
     stats.downstream_rq_total().inc();
     stats.downstream_rq_http1_total().inc();
-    stats.answer(status);
-    manager.listener_stats.answer(status);
+    manager.answers(status);
     let mut info = StreamInfo::new(connection.info.clone(), Protocol::Http11);
     info.status = status;
     info.flags = flags;

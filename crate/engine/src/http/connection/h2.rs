@@ -16,7 +16,7 @@ use crate::{
     error::{Failure, Flags},
     http::{
         body::{Body, BodyError, Frame, PollBody},
-        convert,
+        convert, h1,
         header::{HeaderList, Known},
         headers,
         local_reply::LocalReply,
@@ -124,10 +124,22 @@ async fn run(mut h2: server::Connection<Transport, Bytes>, connection: &mut Conn
             sent: 0,
         };
         let (head, body) = request.into_parts();
+        if !is_acceptable(&head) {
+            let mut respond = stream.respond;
+            respond.send_reset(h2::Reason::PROTOCOL_ERROR);
+            continue;
+        }
         let info = StreamInfo::new(connection.info.clone(), Protocol::Http2);
         let serving = stream.serve(connection.manager.clone(), convert::request_from_http(&head), body, info, connection.buffer_limit);
         connection.worker.spawn(serving);
     }
+}
+
+/// Whether a head that the library took means one thing only: user information in an authority, or an empty scheme, could be read in two ways.
+fn is_acceptable(head: &http::request::Parts) -> bool {
+    let authority = head.uri.authority().is_none_or(|a| !a.as_str().contains('@'));
+    let hosts = head.headers.get_all(http::header::HOST).iter().all(|h| h1::is_host(h.as_bytes()));
+    authority && hosts
 }
 
 /// Counts the streams under way.
@@ -191,6 +203,7 @@ impl Exchange {
             Body::stream(RequestBody { body, data_over: false, received: received.clone() })
         };
         let whole = info.request_end.is_some();
+        let too_many = request.len() > settings.max_headers_count;
         let interim = Interim::default();
         if !settings.proxy_100_continue && request.get(Known::Expect).is_some_and(|v| v.eq_ignore_ascii_case(b"100-continue")) {
             request.remove(Known::Expect);
@@ -213,7 +226,12 @@ impl Exchange {
             interim: interim.clone(),
         });
         let mut idle = Deadline::default();
-        let outcome = self.answer(&mut stream, &received, whole, &interim, &mut idle).await;
+        let outcome = if too_many {
+            manager.stats.downstream_rq_too_large().inc();
+            Err(Stop::Reply(LocalReply::new(431, "Request Header Fields Too Large", "http2.too_many_headers")))
+        } else {
+            self.answer(&mut stream, &received, whole, &interim, &mut idle).await
+        };
         let note = |info: &mut StreamInfo| {
             info.bytes_received = received.bytes.get();
             info.request_end = info.request_end.or(received.ended.get());
@@ -238,6 +256,10 @@ impl Exchange {
             }
         };
         stream.info.response_start = Some(Instant::now());
+        manager.answers(stream.info.status);
+        if stream.info.request_end.is_none() {
+            manager.stats.downstream_rq_response_before_rq_complete().inc();
+        }
         let mut trailers = None;
         let result = self.send(&mut response, &mut trailers, &mut idle, &manager).await;
         if let Err(BodyError::Upstream(_) | BodyError::Timeout(_)) = &result {

@@ -527,7 +527,7 @@ fn keeps_alive(version: Protocol, headers: &HeaderList, sink: &Sink) -> bool {
 }
 
 /// Whether Envoy keeps one entry of this name in a request and joins further values to it.
-fn is_joined_in_request(known: Known) -> bool {
+pub(crate) fn is_joined_in_request(known: Known) -> bool {
     use Known::*;
     matches!(
         known,
@@ -542,6 +542,7 @@ fn is_joined_in_request(known: Known) -> bool {
             | Expect
             | GrpcTimeout
             | GrpcAcceptEncoding
+            | IfMatch
             | IfNoneMatch
             | IfModifiedSince
             | IfRange
@@ -577,7 +578,7 @@ fn is_joined_in_request(known: Known) -> bool {
 }
 
 /// Whether Envoy keeps one entry of this name in an answer and joins further values to it.
-fn is_joined_in_response(known: Known) -> bool {
+pub(crate) fn is_joined_in_response(known: Known) -> bool {
     use Known::*;
     matches!(
         known,
