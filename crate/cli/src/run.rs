@@ -15,9 +15,6 @@ use crate::{
     validate::{line, read},
 };
 
-/// The answer to `/quitquitquit` is on its way when we hear of the request; the end of the proxy would overtake it.
-const ANSWERED: Duration = Duration::from_millis(100);
-
 /// Runs until a signal, `/quitquitquit` or a failure; gives the exit status.
 pub fn run(flags: &Run) -> u8 {
     let settings = Settings {
@@ -142,10 +139,7 @@ async fn serve(flags: &Run, log: &Log, inputs: Vec<Input>) -> u8 {
     log.info("starting main dispatch loop");
     let status = match until_end(&proxy, &mut events, &mut signals, log).await {
         End::Signal => drain(&proxy, &mut events, &mut signals, flags.grace(), log).await,
-        End::Quit => {
-            tokio::time::sleep(ANSWERED).await;
-            0
-        }
+        End::Quit => 0,
         End::Crashed => {
             log.critical("the control thread failed; its message stands above");
             1
@@ -254,7 +248,6 @@ async fn drain(proxy: &Proxy, events: &mut UnboundedReceiver<Event>, signals: &m
             Some(event) = events.recv() => {
                 if matches!(event, Event::QuitRequested) {
                     log.info("the admin interface was asked to quit");
-                    tokio::time::sleep(ANSWERED).await;
                     return 0;
                 }
             }

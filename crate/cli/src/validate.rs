@@ -70,5 +70,6 @@ pub fn line(issue: &Issue, file: &Path) -> String {
     if let Some(hint) = &issue.hint {
         text.push_str(&format!("; {hint}"));
     }
-    text
+    // A key of the file may hold line ends and a terminal's commands.
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
 }

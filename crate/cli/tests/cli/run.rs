@@ -135,7 +135,8 @@ fn quitquitquit_does_not_wait_for_requests() {
     let mut running = Running::serving(&folder, &forwarding(upstream.address), &[]);
     let request = send(running.listener(), "GET", "/");
     upstream.requested();
-    assert!(answer(send(running.admin(), "POST", "/quitquitquit")).contains("OK\n"));
+    let said = answer(send(running.admin(), "POST", "/quitquitquit"));
+    assert!(said.contains("OK\n"), "{said:?}\n{}", running.log());
     assert_eq!(running.ended().code(), Some(0), "{}", running.log());
     assert_eq!(answer(request), "");
 }

@@ -92,7 +92,8 @@ fn quitquitquit_ends_a_drain() {
     upstream.requested();
     running.signal("TERM");
     running.wait_for("draining: ");
-    assert!(answer(send(running.admin(), "POST", "/quitquitquit")).contains("OK\n"));
+    let said = answer(send(running.admin(), "POST", "/quitquitquit"));
+    assert!(said.contains("OK\n"), "{said:?}\n{}", running.log());
     assert_eq!(running.ended().code(), Some(0), "{}", running.log());
     assert_eq!(answer(request), "");
 }

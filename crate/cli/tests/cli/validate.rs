@@ -68,6 +68,16 @@ fn verdicts() {
 }
 
 #[test]
+fn what_a_file_holds_cannot_break_the_line() {
+    let folder = Folder::new();
+    let file = folder.file("odd.yaml", r#"static_resources: {"odd\nkey\e[31m": 1}"#);
+    let output = plenipo(&["validate", &file]);
+    let text = stdout(&output);
+    assert_eq!((output.status.code(), text.lines().count()), (Some(1), 1), "{text:?}");
+    assert!(!text.trim_end().contains(char::is_control), "{text:?}");
+}
+
+#[test]
 fn a_closed_pipe_is_no_panic() {
     let folder = Folder::new();
     let many = format!("static_resources:\n  clusters:\n{}", "  - {nme: a}\n".repeat(5_000));
