@@ -17,6 +17,9 @@ const jsonShape = t => `${head(t)}\r\n${JSON.stringify(shape(JSON.parse(bodyOf(t
 const lines = (t, keep) => `${head(t).replace(/content-length: \d+/, 'content-length: <n>')}\r\n${bodyOf(t).split('\n').filter(keep).join('\r\n')}`;
 const config = async (ctx, url) => JSON.parse(await ctx.admin(url));
 
+/** The options that mean something to plenipo. */
+const OPTIONS = ['concurrency', 'config_path', 'config_yaml', 'component_log_level', 'drain_strategy', 'drain_time', 'file_flush_interval', 'log_format', 'log_level', 'log_path', 'mode', 'parent_shutdown_time', 'service_cluster', 'service_node', 'service_zone'];
+
 /** A case on a proxy of its own: sends a request, does `act`, looks again. */
 const changes = (name, act) => ({ name, client: act, upstreams: { u: replies(ok()) }, settle: 600 });
 
@@ -44,7 +47,9 @@ export default [suite('admin', [
   { name: 'admin /clusters: text after requests', client: async ctx => { const c = await ctx.connect(); c.write(req('/')); await c.response(); return (await ctx.admin('/clusters')).split('\n').filter(l => l.startsWith(`${ctx.id}_u::127`)).map(l => l.replaceAll(ctx.id, 'ID')).join('\r\n'); }, settle: 0 },
   { name: 'admin /clusters: JSON', client: async ctx => { const c = (await config(ctx, '/clusters?format=json')).cluster_statuses.find(x => x.name === `${ctx.id}_u`); return JSON.parse(JSON.stringify(c).replaceAll(ctx.id, 'ID').replace(/"port_value":\d+/, '"port_value":0')); }, settle: 0 },
   { name: 'admin /clusters: POST', ...post('/clusters', head) },
-  { name: 'admin /server_info: shape', ...get('/server_info', t => { const o = JSON.parse(bodyOf(t)); return `${head(t).replace(/content-length: \d+/, 'content-length: <n>')}\r\n${Object.keys(o).sort().join(' ')}\r\nstate ${o.state}\r\n${Object.keys(o.command_line_options).sort().join(' ')}`; }) },
+  { name: 'admin /server_info: shape', ...get('/server_info', t => { const o = JSON.parse(bodyOf(t)); return `${head(t).replace(/content-length: \d+/, 'content-length: <n>')}\r\n${Object.keys(o).sort().join(' ')}\r\nstate ${o.state}\r\n${Object.keys(o.command_line_options).sort().join(' ')}`; }),
+    differs: { id: 'admin-options', envoy: t => t.includes('enable_core_dump') && t.includes('skip_hot_restart_parent_stats') && t.includes('hot_restart_version node state uptime_all_epochs'),
+      plenipo: t => t.includes('command_line_options hot_restart_initializing hot_restart_version node state uptime_all_epochs uptime_current_epoch version') && t.includes('state LIVE') && OPTIONS.every(o => t.includes(` ${o} `)) } },
   { name: 'admin /server_info: options as given', client: async ctx => { const o = (await config(ctx, '/server_info')).command_line_options; return { concurrency: o.concurrency, mode: o.mode, log_level: o.log_level, drain_time: o.drain_time, parent_shutdown_time: o.parent_shutdown_time, drain_strategy: o.drain_strategy, file_flush_interval: o.file_flush_interval }; }, settle: 0 },
   { name: 'admin /server_info: state LIVE', client: async ctx => { const o = await config(ctx, '/server_info'); return { state: o.state, uptime: typeof o.uptime_current_epoch, node: Object.keys(o.node).sort() }; }, settle: 0 },
   { name: 'admin /config_dump: the sections', client: async ctx => (await config(ctx, '/config_dump')).configs.map(c => ({ type: c['@type'], keys: Object.keys(c).sort() })), settle: 0 },
@@ -52,7 +57,8 @@ export default [suite('admin', [
   { name: 'admin /config_dump: one static listener', client: async ctx => { const d = (await config(ctx, '/config_dump')).configs.find(c => c['@type'].endsWith('ListenersConfigDump')); return JSON.parse(JSON.stringify(d.static_listeners.find(c => c.listener.name === ctx.id)).replaceAll(ctx.id, 'ID').replace(/"port_value":\d+/, '"port_value":0')); }, settle: 0 },
   { name: 'admin /config_dump: routes', client: async ctx => { const d = (await config(ctx, '/config_dump')).configs.find(c => c['@type'].endsWith('RoutesConfigDump')); return Object.keys(d ?? {}).sort(); }, settle: 0 },
   { name: 'admin /config_dump: resource and mask', client: async ctx => (await config(ctx, '/config_dump?resource=static_clusters&mask=cluster.name')).configs.map(c => Object.keys(c).sort().join(' '))[0], settle: 0 },
-  { name: 'admin /config_dump: bad resource', ...get('/config_dump?resource=nonsense') },
+  { name: 'admin /config_dump: bad resource', ...get('/config_dump?resource=nonsense', t => lower(t).replace('x-content-type-options: nosniff\r\n', '')),
+    differs: { id: 'admin-http', envoy: t => t.split('nosniff').length === 2 && t.includes('nonsense not found in config dump'), plenipo: t => t.startsWith('client 1 (open):\n  HTTP/1.1 404 Not Found') && t.includes('nonsense not found in config dump') } },
   { name: 'admin /config_dump: name_regex', client: async ctx => (await config(ctx, `/config_dump?name_regex=${ctx.id}_u`)).configs.map(c => c['@type']), settle: 0 },
   { name: 'admin /config_dump: no private key shown', chains: f => [{ filters: [f], transport_socket: { name: 'envoy.transport_sockets.tls', typed_config: { '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext', common_tls_context: { tls_certificates: [{ certificate_chain: { filename: '${certs}/server.crt' }, private_key: { inline_string: KEY() } }] } } } }], client: async ctx => { const d = await ctx.admin('/config_dump'); return { key: d.includes('PRIVATE KEY') || d.includes(Buffer.from(KEY()).toString('base64').slice(0, 60)), redacted: d.includes('[redacted]') || d.includes(Buffer.from('[redacted]').toString('base64')) }; }, settle: 0 },
   { name: 'admin /stats: format of a line', ...get('/stats?filter=^server.live$', t => bodyOf(t)) },
@@ -61,11 +67,13 @@ export default [suite('admin', [
   { name: 'admin /stats: JSON', ...get('/stats?format=json&filter=^server.live$', t => bodyOf(t)) },
   { name: 'admin /stats: bad filter', ...get('/stats?filter=[', t => `${head(t)}\r\n${bodyOf(t).split(':')[0]}`) },
   { name: 'admin /stats: bad format', ...get('/stats?format=blah', t => head(t).replace(/content-length: \d+/, 'content-length: <n>')) },
-  { name: 'admin /stats: server names', ...get('/stats?filter=^server\\.', t => bodyOf(t).split('\n').map(l => l.split(':')[0]).join('\r\n')) },
+  { name: 'admin /stats: server names but the watchdog\'s', ...get('/stats?filter=^server\\.', t => bodyOf(t).split('\n').filter(l => !l.includes('watchdog')).map(l => l.split(':')[0]).join('\r\n')) },
+  { name: 'admin /stats: no watchdog', ...get('/stats?filter=watchdog', t => bodyOf(t).split('\n').map(l => l.split(':')[0]).join('\r\n')),
+    differs: { id: 'no-watchdog', envoy: t => t.includes('server.main_thread.watchdog_miss') && t.includes('server.worker_0.watchdog_mega_miss'), plenipo: t => t.startsWith('client 1 (open):\n  (nothing)') } },
   { name: 'admin /stats: listener names', client: async ctx => { const c = await ctx.connect(); c.write(req('/')); await c.response(); return (await ctx.admin('/stats')).split('\n').filter(l => l.startsWith(`listener.127.0.0.1_${ctx.port('main')}.`)).map(l => l.replace(/_\d+\./, '_PORT.').replaceAll(ctx.id, 'ID').replace(/(: No recorded.*|: P0.*)/, '')).join('\r\n'); }, settle: 0 },
   { name: 'admin /stats: listener_manager and cluster_manager names', client: async ctx => (await ctx.admin('/stats')).split('\n').filter(l => /^(listener_manager|cluster_manager)\./.test(l)).map(l => l.split(':')[0]).join('\r\n'), settle: 0 },
   { name: 'admin /stats/prometheus: headers', ...get('/stats/prometheus?filter=^server.live$') },
-  { name: 'admin /stats/prometheus: server lines', ...get('/stats/prometheus?filter=^server\\.', t => bodyOf(t).split('\n').filter(l => !/_ms/.test(l)).map(l => l.replace(/ \d+$/, '')).join('\r\n')) },
+  { name: 'admin /stats/prometheus: server lines', ...get('/stats/prometheus?filter=^server\\.', t => bodyOf(t).split('\n').filter(l => !/_ms|watchdog/.test(l)).map(l => l.replace(/ \d+$/, '')).join('\r\n')) },
   { name: 'admin /stats/prometheus: usedonly', ...get('/stats/prometheus?usedonly&filter=^server.live$', t => bodyOf(t).replace(/\n/g, '\r\n')) },
   { name: 'admin /logging: POST without parameters', ...post('/logging', head) },
   { name: 'admin /logging: unknown level', ...post('/logging?level=blah', t => t.split('\n')[0]) },
