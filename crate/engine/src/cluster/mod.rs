@@ -24,7 +24,25 @@ pub use settings::{
     Discovery, DnsEndpoint, DnsSettings, FailureRefresh, LookupFamily, ResolverConfig, Settings, TcpKeepalive, UpstreamProtocol,
 };
 
-use crate::stats::{ClusterConfigStats, ClusterEndpointStats, ClusterStats, Http1Stats, Store};
+use crate::stats::{ClusterConfigStats, ClusterEndpointStats, ClusterStats, Http1Stats, Http2Stats, Store};
+
+/// Stats of a cluster's codec.
+pub enum CodecStats {
+    /// HTTP/1
+    Http1(Http1Stats),
+    /// HTTP/2
+    Http2(Http2Stats),
+}
+
+impl CodecStats {
+    /// Notes a new connection.
+    pub fn connected(&self) {
+        match self {
+            CodecStats::Http1(stats) => stats.block().touch(),
+            CodecStats::Http2(stats) => stats.nghttp2_upstream_connections().inc(),
+        }
+    }
+}
 
 /// One cluster of a configuration.
 pub struct Cluster {
@@ -38,8 +56,8 @@ pub struct Cluster {
     pub stats: ClusterStats,
     /// Hosts, `cluster.<name>`.
     pub endpoint_stats: ClusterEndpointStats,
-    /// Its HTTP/1 codec, `cluster.<name>.http1`; shown from the first connection on.
-    pub codec_stats: Http1Stats,
+    /// Its codec, `cluster.<name>.http1` or `.http2`; shown from the first connection on.
+    pub codec_stats: CodecStats,
     /// Updates, `cluster.<name>`.
     pub config_stats: ClusterConfigStats,
     hosts: ArcSwap<HostSet>,
@@ -71,7 +89,10 @@ impl Cluster {
         let cluster = Cluster {
             circuit: Arc::new(Circuit::new(&settings.thresholds, stats.clone())),
             endpoint_stats: ClusterEndpointStats::new(store, &prefix),
-            codec_stats: Http1Stats::new(store, &format!("{prefix}.http1")),
+            codec_stats: match settings.protocol {
+                UpstreamProtocol::Http1(_) => CodecStats::Http1(Http1Stats::new(store, &format!("{prefix}.http1"))),
+                UpstreamProtocol::Http2(_) => CodecStats::Http2(Http2Stats::new(store, &format!("{prefix}.http2"))),
+            },
             config_stats: ClusterConfigStats::new(store, &prefix),
             name,
             settings,

@@ -42,7 +42,7 @@ pub fn one_matcher(matcher: &HeaderMatcher, at: &At<'_>, issues: &mut Issues) ->
         Some(HeaderMatchSpecifier::RangeMatch(range)) => HeaderTest::Range { start: range.start, end: range.end },
     };
     Some(HeaderMatch {
-        name: HeaderName::new(&matcher.name),
+        name: HeaderName::of_request(&matcher.name),
         test,
         invert: matcher.invert_match,
         missing_is_empty: matcher.treat_missing_header_as_empty,

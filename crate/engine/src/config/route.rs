@@ -309,7 +309,7 @@ impl Compiler<'_, '_> {
     fn destination(&mut self, config: &proto::RouteAction, at: &At<'_>) -> Option<Destination> {
         match &config.cluster_specifier {
             Some(ClusterSpecifier::Cluster(name)) => Some(Destination::Cluster(name.as_str().into())),
-            Some(ClusterSpecifier::ClusterHeader(name)) => Some(Destination::Header(HeaderName::new(name))),
+            Some(ClusterSpecifier::ClusterHeader(name)) => Some(Destination::Header(HeaderName::of_request(name))),
             Some(ClusterSpecifier::WeightedClusters(weighted)) => self.weighted(weighted, &at.field("weighted_clusters")),
             Some(ClusterSpecifier::ClusterSpecifierPlugin(_)) => {
                 self.issues.push(at.field("cluster_specifier_plugin").unsupported("cluster specifier plugins are not implemented"));
@@ -345,7 +345,7 @@ impl Compiler<'_, '_> {
             return None;
         }
         let by_header = match &config.random_value_specifier {
-            Some(RandomValueSpecifier::HeaderName(name)) => Some(HeaderName::new(name)),
+            Some(RandomValueSpecifier::HeaderName(name)) => Some(HeaderName::of_request(name)),
             Some(RandomValueSpecifier::UseHashPolicy(true)) => {
                 self.issues.push(at.field("use_hash_policy").unsupported("hash policies are not implemented"));
                 return None;
@@ -358,7 +358,7 @@ impl Compiler<'_, '_> {
     fn weighted_cluster(&mut self, config: &ClusterWeight, at: &At<'_>) -> Option<WeightedCluster> {
         let cluster = match (config.name.as_str(), config.cluster_header.as_str()) {
             (name, "") if !name.is_empty() => Choice::Name(name.into()),
-            ("", header) if !header.is_empty() => Choice::Header(HeaderName::new(header)),
+            ("", header) if !header.is_empty() => Choice::Header(HeaderName::of_request(header)),
             ("", _) => {
                 self.issues.push(at.invalid("At least one of name or cluster_header need to be specified"));
                 return None;
@@ -396,7 +396,7 @@ impl Compiler<'_, '_> {
         match &config.host_rewrite_specifier {
             Some(HostRewriteSpecifier::HostRewriteLiteral(host)) if !host.is_empty() => HostRewrite::Literal(host.as_bytes().into()),
             Some(HostRewriteSpecifier::AutoHostRewrite(true)) => HostRewrite::Auto,
-            Some(HostRewriteSpecifier::HostRewriteHeader(name)) if !name.is_empty() => HostRewrite::Header(HeaderName::new(name)),
+            Some(HostRewriteSpecifier::HostRewriteHeader(name)) if !name.is_empty() => HostRewrite::Header(HeaderName::of_request(name)),
             Some(HostRewriteSpecifier::HostRewritePathRegex(rewrite)) => {
                 let rewrite = value::rewrite(rewrite, &at.field("host_rewrite_path_regex"), self.issues);
                 rewrite.map_or(HostRewrite::None, HostRewrite::PathRegex)

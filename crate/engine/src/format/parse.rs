@@ -169,7 +169,7 @@ impl Command<'_> {
         };
         match (name, source) {
             ("REQ" | "RESP" | "TRAILER", Some(source)) => {
-                let (main, alternative) = header_names(required()?)?;
+                let (main, alternative) = header_names(required()?, source)?;
                 Ok(Operator::Header(source, main, alternative, self.length))
             }
             ("START_TIME" | "EMIT_TIME", _) => {
@@ -231,14 +231,14 @@ fn tail(text: &str) -> Option<(Option<usize>, usize)> {
 }
 
 /// `name?alternative`.
-fn header_names(argument: &str) -> Result<(HeaderName, Option<HeaderName>), String> {
+fn header_names(argument: &str, source: Source) -> Result<(HeaderName, Option<HeaderName>), String> {
     let mut parts = argument.split('?');
     let mut next = || {
         let Some(part) = parts.next() else { return Ok(None) };
         if part.bytes().any(|b| b <= b' ' || b == 0x7f) {
             return Err(format!("{part:?} is no header name"));
         }
-        Ok(Some(HeaderName::new(part)))
+        Ok(Some(if source == Source::Request { HeaderName::of_request(part) } else { HeaderName::new(part) }))
     };
     let (main, alternative) = (next()?, next()?);
     match (main, parts.next()) {

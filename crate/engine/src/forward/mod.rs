@@ -131,10 +131,10 @@ async fn attempts(
         stream.info.attempts += 1;
         let host = tried.pick(stream, cluster, retry.map(|r| &**r))?;
         if stream.info.attempts > 1
-            && per_try.is_none()
             && let Some(left) = source.left(stream.info.started, action.timeout)
             && stream.headers.contains(Known::EnvoyExpectedRqTimeoutMs)
         {
+            let left = per_try.map_or(left, |t| left.min(u64::try_from(t.as_millis()).unwrap_or(u64::MAX)));
             headers::set_number(&mut stream.headers, Known::EnvoyExpectedRqTimeoutMs, left);
         }
         if route.vhost().request_attempt_count {
@@ -186,6 +186,9 @@ async fn attempts(
         if !may {
             let attempt = attempt?;
             return result.map(|headers| Answered { headers, attempt });
+        }
+        if let Ok(head) = &result {
+            cluster.stats.retried(head.status());
         }
         if let Ok(attempt) = &mut attempt {
             // An answer without a body leaves its connection usable.

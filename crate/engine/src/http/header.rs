@@ -106,6 +106,11 @@ impl HeaderName {
         HeaderName { known: Known::of(text.as_bytes()), text }
     }
 
+    /// As [`HeaderName::new`], for looking into requests: what a configuration calls `host` is `:authority` there.
+    pub fn of_request(name: &str) -> HeaderName {
+        if name.eq_ignore_ascii_case("host") { HeaderName::from(Known::Authority) } else { HeaderName::new(name) }
+    }
+
     /// The variant, or `Other`.
     pub fn known(&self) -> Known {
         self.known

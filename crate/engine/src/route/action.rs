@@ -184,11 +184,13 @@ impl Forward {
     /// Writes the host that was chosen by `auto_host_rewrite`, or by a rule; keeps the old one beside it where asked.
     pub fn set_host(&self, headers: &mut HeaderList, host: &[u8], keep_original: bool) {
         let old = headers.authority().to_vec();
-        if self.append_x_forwarded_host && !old.is_empty() {
-            headers.join(Known::ForwardedHost, b",", &old);
-        }
         if keep_original {
             headers.set(Known::EnvoyOriginalHost, &old);
+        }
+        // A host that was the last to be kept is not kept twice.
+        let last = headers.get(Known::ForwardedHost).and_then(|list| list.rsplit(|b| *b == b',').next()).unwrap_or_default();
+        if self.append_x_forwarded_host && !old.is_empty() && last.trim_ascii() != old {
+            headers.join(Known::ForwardedHost, b",", &old);
         }
         headers.set(Known::Authority, host);
     }

@@ -201,6 +201,7 @@ impl Reading<'_> {
 
 const INTERNAL: u32 = 1 << 16;
 const CANARY: u32 = 1 << 17;
+const RETRIED: u32 = 1 << 18;
 
 impl Block {
     pub(super) fn new(store_id: u64, store: Weak<Inner>, prefix: Arc<str>, template: &'static Template, shards: usize) -> Block {
@@ -252,6 +253,11 @@ impl Block {
     /// Counts an answer under `upstream_rq_<code>`, its class, and the same below `internal.` or `external.` and `canary.`.
     pub fn count_code(&self, code: u16, internal: bool, canary: bool) {
         self.count_key(Key::Code(u32::from(code) | if internal { INTERNAL } else { 0 } | if canary { CANARY } else { 0 }));
+    }
+
+    /// Counts an answer that was tried again under `retry.upstream_rq_<code>` and its class, and nowhere else.
+    pub fn count_retried(&self, code: u16) {
+        self.count_key(Key::Code(u32::from(code) | RETRIED));
     }
 
     /// Counts under `<scope><name>`, which exists from its first count on (`versions.`, `TLSv1.3`).
@@ -424,8 +430,13 @@ impl Block {
                 Key::Name(scope, name) => see(scope, name, Code::None, count),
             }
         }
-        const SCOPES: [(&str, u32, u32); 4] =
-            [("", 0, 0), ("external.", INTERNAL, 0), ("internal.", INTERNAL, INTERNAL), ("canary.", CANARY, CANARY)];
+        const SCOPES: [(&str, u32, u32); 5] = [
+            ("", RETRIED, 0),
+            ("external.", INTERNAL | RETRIED, 0),
+            ("internal.", INTERNAL | RETRIED, INTERNAL),
+            ("canary.", CANARY | RETRIED, CANARY),
+            ("retry.", RETRIED, RETRIED),
+        ];
         for (scope, mask, want) in SCOPES {
             let mut codes: Vec<(Code, u64)> = Vec::new();
             let mut completed = None;

@@ -355,6 +355,11 @@ impl ClusterStats {
         self.0.count_code(code, internal, canary);
     }
 
+    /// Counts an answer that another attempt takes the place of, below `retry.` only.
+    pub fn retried(&self, code: u16) {
+        self.0.count_retried(code);
+    }
+
     /// Records the time of a request in ms: `upstream_rq_time` and the same below `external.` or `internal.`.
     pub fn request_time(&self, ms: u64, internal: bool) {
         self.upstream_rq_time().record(ms);

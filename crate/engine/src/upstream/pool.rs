@@ -126,7 +126,7 @@ impl HostPool {
             let (transport, meta) = connect::connect(&self.cluster, &self.host, permit).await?;
             drop(pending);
             counted.keep();
-            self.cluster.codec_stats.block().touch();
+            self.cluster.codec_stats.connected();
             let io = Io::new(transport, Meter::Upstream(self.cluster.clone()));
             return Ok(Box::new(h1::Connection::new(io, meta)));
         }
@@ -157,6 +157,7 @@ impl HostPool {
             let Some(permit) = self.connection_permit(priority, self.h2.borrow().is_empty()) else { return Err(Failure::Overflow) };
             self.cluster.stats.upstream_cx_http2_total().inc();
             let (transport, meta) = connect::connect(&self.cluster, &self.host, permit).await?;
+            self.cluster.codec_stats.connected();
             let connection = Rc::new(self.handshake(transport, meta).await?);
             self.h2.borrow_mut().push(connection.clone());
             drop((pending, done));

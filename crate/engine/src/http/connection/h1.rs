@@ -77,7 +77,10 @@ pub async fn serve(transport: Transport, mut connection: Connection) {
     let mut requests = 0;
     loop {
         let mut request = HeaderList::new();
-        let head = poll_head(&shared, &mut connection, &mut decoder, &mut idle, &mut request).await;
+        let idle_since = Instant::now();
+        // As in Envoy a connection that was of use is not cut off when it was idle for too long: it drains first.
+        let grace = if requests > 0 { manager.settings.drain_timeout } else { Duration::ZERO };
+        let head = poll_head(&shared, &mut connection, &mut decoder, &mut idle, &mut request, grace).await;
         let head = match head {
             Ok(head) => head,
             Err(Over::Close) => break,
@@ -92,7 +95,8 @@ pub async fn serve(transport: Transport, mut connection: Connection) {
         if last {
             stats.downstream_cx_max_requests_reached().inc();
         }
-        let aged = manager.settings.max_connection_duration.is_some_and(|max| opened.elapsed() >= max);
+        let expired = manager.settings.idle_timeout.is_some_and(|t| idle_since.elapsed() >= t);
+        let aged = expired || manager.settings.max_connection_duration.is_some_and(|max| opened.elapsed() >= max);
         // One allocation for all that a request needs while it runs, none of it while the connection is idle.
         if !Box::pin(exchange(&shared, &mut connection, head, request, &mut idle, &timer, last || aged)).await {
             break;
@@ -109,6 +113,7 @@ async fn poll_head(
     decoder: &mut RequestDecoder,
     idle: &mut Deadline,
     request: &mut HeaderList,
+    grace: Duration,
 ) -> Result<RequestHead, Over> {
     let settings = &connection.manager.settings;
     let limits = RequestLimits {
@@ -118,7 +123,7 @@ async fn poll_head(
         http1: &settings.http1,
     };
     let mut partial = false;
-    idle.set(settings.idle_timeout);
+    idle.set(settings.idle_timeout.map(|t| t + grace));
     poll_fn(|cx| {
         connection.listening.register(cx);
         let mut shared = shared.borrow_mut();
@@ -264,14 +269,15 @@ async fn exchange(
 
     // An answer before the end of the request ends the connection: what is left of the request will not be read.
     let early = stream.info.request_end.is_none();
-    let draining = connection.listening.signal().draining().is_some() || connection.worker.closing();
+    let draining = connection.listening.signal().draining().is_some();
     let tunnel = response.headers.status() == 101 || head.connect && response.headers.status() / 100 == 2;
     let mut keep = head.keep_alive && !stream.close && !early && !last && !tunnel;
     if draining && keep {
         manager.stats.downstream_cx_drain_close().inc();
     }
     keep &= !draining;
-    if !keep && !tunnel {
+    // A proxy that fails its health checks asks clients to leave, and waits for them to do so.
+    if !tunnel && (!keep || connection.worker.closing()) {
         headers::set_connection(&mut response.headers, true);
     } else if keep && head.version == Protocol::Http10 {
         headers::set_connection(&mut response.headers, false);
@@ -319,7 +325,9 @@ async fn exchange(
     }
     drop(std::mem::take(&mut response.body));
     manager.finish(&mut stream, Some(&response.headers), trailers.as_ref());
-    if !keep && !shared.borrow().gone {
+    // With nothing of the client's unread, closing cannot reset the connection and take our last bytes with it.
+    let at_once = !early && shared.borrow().io.input.is_empty() && !shared.borrow().io.has_output();
+    if !keep && !shared.borrow().gone && !at_once {
         flush_and_close(shared, connection).await;
     }
     keep

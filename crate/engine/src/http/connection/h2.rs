@@ -139,7 +139,8 @@ async fn run(mut h2: server::Connection<Transport, Bytes>, connection: &mut Conn
 fn is_acceptable(head: &http::request::Parts) -> bool {
     let authority = head.uri.authority().is_none_or(|a| !a.as_str().contains('@'));
     let hosts = head.headers.get_all(http::header::HOST).iter().all(|h| h1::is_host(h.as_bytes()));
-    authority && hosts
+    let scheme = head.uri.scheme().is_some() || head.method == http::Method::CONNECT;
+    authority && hosts && scheme
 }
 
 /// Counts the streams under way.
@@ -172,7 +173,8 @@ struct Exchange {
 struct Received {
     bytes: Cell<u64>,
     ended: Cell<Option<Instant>>,
-    reset: Cell<bool>,
+    /// Why the client's side broke off.
+    reset: Cell<Option<Flags>>,
 }
 
 /// Why a stream ended without an answer.
@@ -300,12 +302,16 @@ impl Exchange {
                 let _ = self.respond.send_informational(convert::response_to_http(&headers));
             }
             if let Poll::Ready(response) = answer {
-                return Poll::Ready(if received.reset.get() { Err(Stop::Reset(Flags::DOWNSTREAM_REMOTE_RESET)) } else { Ok(response) });
+                return Poll::Ready(received.reset.get().map_or(Ok(response), |flag| Err(Stop::Reset(flag))));
+            }
+            if let Some(flag) = received.reset.get() {
+                return Poll::Ready(Err(Stop::Reset(flag)));
             }
             match self.respond.poll_reset(cx) {
+                // The library's own, for a body that is not as long as its head says.
+                Poll::Ready(Ok(h2::Reason::PROTOCOL_ERROR)) => return Poll::Ready(Err(Stop::Reset(Flags::DOWNSTREAM_PROTOCOL_ERROR))),
                 Poll::Ready(Ok(_)) => return Poll::Ready(Err(Stop::Reset(Flags::DOWNSTREAM_REMOTE_RESET))),
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Stop::Reset(Flags::DOWNSTREAM_CONNECTION_TERMINATION))),
-                Poll::Pending if received.reset.get() => return Poll::Ready(Err(Stop::Reset(Flags::DOWNSTREAM_REMOTE_RESET))),
                 Poll::Pending if self.signal.ended() => return Poll::Ready(Err(Stop::Reset(Flags::DOWNSTREAM_CONNECTION_TERMINATION))),
                 Poll::Pending => {}
             }
@@ -435,6 +441,14 @@ fn note_error(info: &mut StreamInfo, manager: &Manager, error: &BodyError) {
     }
 }
 
+fn reset_flag(error: &h2::Error) -> Flags {
+    match error.reason() {
+        Some(_) if error.is_library() => Flags::DOWNSTREAM_PROTOCOL_ERROR,
+        Some(_) => Flags::DOWNSTREAM_REMOTE_RESET,
+        None => Flags::DOWNSTREAM_CONNECTION_TERMINATION,
+    }
+}
+
 /// The body of a request.
 struct RequestBody {
     body: RecvStream,
@@ -457,8 +471,8 @@ impl PollBody for RequestBody {
                         return Poll::Ready(Some(Ok(Frame::Data(data))));
                     }
                 }
-                Some(Err(_)) => {
-                    self.received.reset.set(true);
+                Some(Err(error)) => {
+                    self.received.reset.set(Some(reset_flag(&error)));
                     return Poll::Ready(Some(Err(BodyError::ClientGone)));
                 }
                 None => self.data_over = true,
@@ -469,8 +483,8 @@ impl PollBody for RequestBody {
         match trailers {
             Ok(Some(trailers)) => Poll::Ready(Some(Ok(Frame::Trailers(convert::from_map(&trailers))))),
             Ok(None) => Poll::Ready(None),
-            Err(_) => {
-                self.received.reset.set(true);
+            Err(error) => {
+                self.received.reset.set(Some(reset_flag(&error)));
                 Poll::Ready(Some(Err(BodyError::ClientGone)))
             }
         }
