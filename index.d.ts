@@ -408,7 +408,7 @@ export class Proxy extends EventEmitter<ProxyEvents> implements AsyncDisposable 
    * Takes no new work and lets requests under way end: readiness fails, listeners close. Afterwards the proxy has stopped.
    *
    * @param options `timeout`: after it, what still runs is reset (default 25 s). `signal`: ends the waiting as if the time were up.
-   * @returns How many requests ended by themselves, and how many connections had to be reset.
+   * @returns How many requests ended by themselves, and how many had to be reset.
    */
   drain(options?: { timeout?: Duration; signal?: AbortSignal }): Promise<{ completed: number; reset: number }>;
   /**
