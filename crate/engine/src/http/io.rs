@@ -25,6 +25,16 @@ thread_local! {
     static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
 }
 
+/// Reads once, whatever is there, behind what `into` holds; 0 at the end of the stream. Nothing is reserved while it waits.
+pub fn poll_read_some(transport: &mut Transport, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>> {
+    READ.with_borrow_mut(|scratch| {
+        let mut buf = ReadBuf::new(scratch);
+        std::task::ready!(Pin::new(transport).poll_read(cx, &mut buf))?;
+        into.extend_from_slice(buf.filled());
+        Poll::Ready(Ok(buf.filled().len()))
+    })
+}
+
 /// Who counts the bytes of a connection.
 pub enum Meter {
     /// The connection manager of a client's connection.
@@ -77,20 +87,10 @@ impl Io {
         if self.eof {
             return Poll::Ready(Ok(0));
         }
-        READ.with_borrow_mut(|scratch| {
-            let mut buf = ReadBuf::new(scratch);
-            match Pin::new(&mut self.transport).poll_read(cx, &mut buf) {
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(Err(e)) => Poll::Ready(Err(e)),
-                Poll::Ready(Ok(())) => {
-                    let bytes = buf.filled();
-                    self.eof = bytes.is_empty();
-                    self.meter.read(bytes.len());
-                    self.input.extend_from_slice(bytes);
-                    Poll::Ready(Ok(bytes.len()))
-                }
-            }
-        })
+        let n = std::task::ready!(poll_read_some(&mut self.transport, cx, &mut self.input))?;
+        self.eof = n == 0;
+        self.meter.read(n);
+        Poll::Ready(Ok(n))
     }
 
     /// Where heads and framing are written to.

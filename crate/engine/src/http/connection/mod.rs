@@ -13,9 +13,8 @@ use std::{
 };
 
 use bytes::BytesMut;
-use tokio::io::AsyncReadExt;
 
-use super::{manager::Manager, settings::Codec};
+use super::{io::poll_read_some, manager::Manager, settings::Codec};
 use crate::{
     stream_info::ConnectionInfo,
     transport::Transport,
@@ -98,7 +97,7 @@ async fn detect(transport: &mut Transport, idle: Option<Duration>) -> Option<boo
     let mut ahead = BytesMut::new();
     let is_h2 = async {
         loop {
-            let n = transport.read_buf(&mut ahead).await.ok()?;
+            let n = poll_fn(|cx| poll_read_some(transport, cx, &mut ahead)).await.ok()?;
             let seen = ahead.len().min(PREFACE.len());
             if ahead[..seen] != PREFACE[..seen] {
                 return Some(false);
