@@ -132,7 +132,7 @@ pub struct Run {
     /// How often access logs are written
     #[arg(long, default_value_t = 10_000, value_name = "MS")]
     pub file_flush_interval_msec: u64,
-    /// Let other processes listen on the same ports, as Envoy does
+    /// Listen also on ports that another process of this user listens on, as Envoy always does; else a taken port is an error
     #[arg(long)]
     pub share_ports: bool,
 

@@ -40,6 +40,27 @@ fn a_taken_port_ends_the_start_and_says_so() {
     }
 }
 
+/// A listening socket of several workers has SO_REUSEPORT, so it is the second proxy that decides, and only on purpose.
+#[test]
+fn a_second_proxy_shares_a_port_only_where_it_says_so() {
+    for (first, second, shared) in [
+        (&[][..], &[][..], false),
+        (&["--share-ports"], &[], false),
+        (&[], &["--share-ports"], true),
+        (&["--share-ports"], &["--share-ports"], true),
+    ] {
+        let folder = Folder::new();
+        let running = Running::serving(&folder, &direct(), first);
+        let port = running.listener().port();
+        // The second port of the text is the listener's.
+        let parts: Vec<String> = direct().splitn(3, "port_value: 0").map(str::to_owned).collect();
+        let file = folder.file("second.yaml", &format!("{}port_value: 0{}port_value: {port}{}", parts[0], parts[1], parts[2]));
+        let output = plenipo(&[&["run", "--mode", "init_only", "-c", &file], second].concat());
+        assert_eq!(output.status.success(), shared, "{first:?} {second:?}: {}", stderr(&output));
+        assert_eq!(stderr(&output).contains("EADDRINUSE"), !shared, "{}", stderr(&output));
+    }
+}
+
 #[test]
 fn unknown_fields_are_warnings_where_that_is_asked_for() {
     let folder = Folder::new();
