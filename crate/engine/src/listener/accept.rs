@@ -114,7 +114,10 @@ impl Accepting {
         let _ = stream.set_nodelay(true);
         let task_worker = worker.clone();
         worker.spawn(async move {
-            serve(task_worker, &listener, stream, remote, listening).await;
+            // Boxed: a task keeps the room of everything that it awaits for as long as it lives.
+            if let Some((transport, connection)) = Box::pin(begin(task_worker, &listener, stream, remote, listening)).await {
+                connection::serve(transport, connection).await;
+            }
             drop(counted);
         });
     }
@@ -134,17 +137,30 @@ enum Greeting {
     Tls(Box<StartHandshake<TcpStream>>),
 }
 
-async fn serve(worker: Rc<Worker>, listener: &Arc<Listener>, stream: TcpStream, remote: SocketAddr, mut listening: Listening) {
-    let Ok(local) = stream.local_addr() else { return };
+/// What comes before the first request: the TLS inspector, the filter chain, the handshake. `None` where one of them ends it.
+async fn begin(
+    worker: Rc<Worker>,
+    listener: &Arc<Listener>,
+    stream: TcpStream,
+    remote: SocketAddr,
+    mut listening: Listening,
+) -> Option<(Transport, Connection)> {
+    let local = stream.local_addr().ok()?;
     let greeting = if listener.inspect_tls {
         listener.stats.downstream_pre_cx_active().inc();
-        let greeting = limited(&mut listening, listener.listener_filters_timeout, Box::pin(inspect(stream))).await;
+        let greeting = limited(&mut listening, listener.listener_filters_timeout, inspect(stream)).await;
         listener.stats.downstream_pre_cx_active().dec();
         match greeting {
             Limited::Done(Ok(greeting)) => greeting,
-            Limited::Done(Err(_)) => return listener.stats.downstream_listener_filter_remote_close().inc(),
-            Limited::TooLong => return listener.stats.downstream_pre_cx_timeout().inc(),
-            Limited::Ended => return,
+            Limited::Done(Err(_)) => {
+                listener.stats.downstream_listener_filter_remote_close().inc();
+                return None;
+            }
+            Limited::TooLong => {
+                listener.stats.downstream_pre_cx_timeout().inc();
+                return None;
+            }
+            Limited::Ended => return None,
         }
     } else {
         Greeting::Raw(stream)
@@ -161,14 +177,17 @@ async fn serve(worker: Rc<Worker>, listener: &Arc<Listener>, stream: TcpStream, 
         alpn: hello.as_ref().map(|h| h.alpn.as_slice()).unwrap_or_default(),
     };
     let Some(chain) = listener.chains.find(&traits).cloned() else {
-        return listener.stats.no_filter_chain_match().inc();
+        listener.stats.no_filter_chain_match().inc();
+        return None;
     };
-    // Boxed, here and above: a connection's task keeps the room of everything that it ever awaits, for as long as it lives.
-    let secured = limited(&mut listening, chain.handshake_timeout, Box::pin(secure(&chain, greeting))).await;
+    let secured = limited(&mut listening, chain.handshake_timeout, secure(&chain, greeting)).await;
     let (transport, tls) = match secured {
         Limited::Done(Ok(secured)) => secured,
-        Limited::TooLong => return listener.stats.downstream_cx_transport_socket_connect_timeout().inc(),
-        Limited::Done(Err(_)) | Limited::Ended => return,
+        Limited::TooLong => {
+            listener.stats.downstream_cx_transport_socket_connect_timeout().inc();
+            return None;
+        }
+        Limited::Done(Err(_)) | Limited::Ended => return None,
     };
     let connection = Connection {
         manager: chain.manager.clone(),
@@ -177,7 +196,7 @@ async fn serve(worker: Rc<Worker>, listener: &Arc<Listener>, stream: TcpStream, 
         listening,
         buffer_limit: listener.buffer_limit,
     };
-    connection::serve(transport, connection).await;
+    Some((transport, connection))
 }
 
 /// What a ClientHello says that filter chains match.
