@@ -233,7 +233,7 @@ async fn drain(proxy: &Proxy, events: &mut UnboundedReceiver<Event>, signals: &m
                     return 0;
                 }
                 Ok(report) => {
-                    log.warn(&format!("drained: {} requests ended, {} connections were reset", report.completed, report.reset));
+                    log.warn(&format!("drained: {} requests ended, {} requests were reset", report.completed, report.reset));
                     return 0;
                 }
                 Err(e) => {

@@ -61,7 +61,7 @@ fn requests_that_do_not_end_are_reset_at_the_end_of_the_time() {
         let took = start.elapsed();
         assert!((Duration::from_millis(900)..Duration::from_secs(15)).contains(&took), "{took:?}");
         assert!(!answer(request).contains("done"));
-        assert!(running.log().contains("0 requests ended, 1 connections were reset"), "{}", running.log());
+        assert!(running.log().contains("0 requests ended, 1 requests were reset"), "{}", running.log());
     }
 }
 
