@@ -139,7 +139,8 @@ async fn run(mut h2: server::Connection<Transport, Bytes>, connection: &mut Conn
 fn is_acceptable(head: &http::request::Parts) -> bool {
     let authority = head.uri.authority().is_none_or(|a| !a.as_str().contains('@'));
     let hosts = head.headers.get_all(http::header::HOST).iter().all(|h| h1::is_host(h.as_bytes()));
-    let scheme = head.uri.scheme().is_some() || head.method == http::Method::CONNECT;
+    // Without an authority the library has nowhere to keep the scheme, which it has checked.
+    let scheme = head.uri.scheme_str().map_or(head.uri.authority().is_none() || head.method == http::Method::CONNECT, |s| !s.is_empty());
     authority && hosts && scheme
 }
 
