@@ -56,7 +56,7 @@ export default suite('framing', [
   { name: 'request line: CR in the path', send: 'GET /a\rb HTTP/1.1\r\nHost: a.test\r\n\r\n' },
   { name: 'request line: bare LF ends it', ...stricter('h1-bare-lf'), send: 'GET / HTTP/1.1\nHost: a.test\r\n\r\n' },
   { name: 'request line: garbage', send: '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03garbage' },
-  { name: 'request line: no space before the version', send: 'GET /HTTP/1.1\r\nHost: a.test\r\n\r\n' },
+  { name: 'request line: no space before the version', send: 'GET /HTTP/1.1\r\nHost: a.test\r\n\r\n', differs: { id: 'h1-no-version', envoy: t => t.includes('400 Bad Request') && t.includes('content-length: 0'), plenipo: t => t.includes('400 Bad Request') && t.includes('content-length: 11') } },
   { name: 'request line: garbage without a line end', send: 'hello', ...stricter('h1-early-400', 'client 1 (open):\n  (nothing)') },
   { name: 'request line: only CRLF and then silence', send: '\r\n' },
   { name: 'request line: half a line and FIN', send: ['GET / HT', { fin: 1 }] },

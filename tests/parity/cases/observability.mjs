@@ -63,7 +63,7 @@ export default [suite('access-log', [
   { name: 'stats: pending overflow', ...used, clusters: { u: { circuit_breakers: { thresholds: [{ max_connections: 1, max_pending_requests: 0 }] } } }, send: [req('/'), { res: 1 }] },
   { name: 'stats: 4xx and 5xx of the upstream', ...used, upstreams: { u: replies(ok('x', '', '404 X'), ok('x', '', '500 X'), ok('x', '', '302 X')) }, send: [req('/'), { res: 1 }, req('/'), { res: 1 }, req('/'), { res: 1 }] },
   { name: 'stats: POST with a body', ...used, send: [req('/', '', 'x'.repeat(1000)), { res: 1 }] },
-  { name: 'stats: malformed request', ...used, send: ['GARBAGE\r\n\r\n', 2000] },
+  { name: 'stats: malformed request', ...used, send: ['GARBAGE\r\n\r\n', 2000], differs: { id: 'h1-half-close', envoy: t => t.includes('downstream_cx_delayed_close_timeout: 1'), plenipo: t => t.includes('downstream_cx_destroy_local: 1') && !t.includes('delayed_close_timeout') } },
   { name: 'stats: client goes away', ...used, upstreams: { u: replies([1500, ok()]) }, send: [req('/'), 200, { rst: 1 }, 300] },
   { name: 'stats: closed connection', ...used, send: [req('/', 'Connection: close\r\n'), { res: 1 }, 2000] },
   { name: 'stats: HTTP/2 downstream', ...used, stats: [/: (?!0$|<histogram>)/], statsText: async ctx => (await statsText(ctx)).split('\n').filter(l => !/bytes/.test(l)).join('\n'), client: async ctx => h2request(await ctx.h2(), {}) },

@@ -86,6 +86,9 @@ pub async fn serve(transport: Transport, mut connection: Connection) {
             Err(Over::Close) => break,
             Err(over) => {
                 refuse(&shared, &connection, over);
+                stats.downstream_rq_response_before_rq_complete().inc();
+                stats.downstream_rq_rx_reset().inc();
+                stats.downstream_cx_destroy_local().inc();
                 flush_and_close(&shared, &mut connection).await;
                 break;
             }
@@ -300,6 +303,8 @@ async fn exchange(
                 BodyError::ClientGone => {
                     stream.info.flags.insert(Flags::DOWNSTREAM_CONNECTION_TERMINATION);
                     stream.info.detail = Some("downstream_remote_disconnect".into());
+                    manager.stats.downstream_cx_destroy_active_rq().inc();
+                    manager.stats.downstream_cx_destroy_remote().inc();
                     manager.stats.downstream_cx_destroy_remote_active_rq().inc();
                 }
                 BodyError::ClientProtocol(detail) => {
@@ -325,6 +330,9 @@ async fn exchange(
     }
     drop(std::mem::take(&mut response.body));
     manager.finish(&mut stream, Some(&response.headers), trailers.as_ref());
+    if !keep && !shared.borrow().gone {
+        manager.stats.downstream_cx_destroy_local().inc();
+    }
     // With nothing of the client's unread, closing cannot reset the connection and take our last bytes with it.
     let at_once = !early && shared.borrow().io.input.is_empty() && !shared.borrow().io.has_output();
     if !keep && !shared.borrow().gone && !at_once {
