@@ -32,8 +32,8 @@ pub struct Settings {
     pub max_connection_duration: Option<Duration>,
     /// `max_headers_count` of answers; default 100.
     pub max_headers_count: usize,
-    /// `max_response_headers_kb`, in bytes; default 60 KiB.
-    pub max_response_headers_bytes: usize,
+    /// `max_response_headers_kb`, in bytes; absent by default: 80 KiB of HTTP/1, 60 KiB of HTTP/2.
+    pub max_response_headers_bytes: Option<usize>,
     /// `circuit_breakers`, by priority: default, high.
     pub thresholds: [Thresholds; 2],
     /// `transport_socket`: TLS; clear text where absent.
@@ -55,7 +55,7 @@ impl Default for Settings {
             idle_timeout: Some(Duration::from_secs(3600)),
             max_connection_duration: None,
             max_headers_count: 100,
-            max_response_headers_bytes: 60 * 1024,
+            max_response_headers_bytes: None,
             thresholds: [Thresholds::default(); 2],
             tls: None,
             tcp_keepalive: None,

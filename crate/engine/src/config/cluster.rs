@@ -138,6 +138,7 @@ fn common_options(options: &HttpProtocolOptions, settings: &mut Settings, at: &A
     if let Some(max) = options.max_headers_count {
         settings.max_headers_count = max as usize;
     }
+    settings.max_response_headers_bytes = options.max_response_headers_kb.map(|kb| kb as usize * 1024);
     if let Some(max) = options.max_requests_per_connection {
         settings.max_requests_per_connection = max;
     }

@@ -112,6 +112,10 @@ fn settings(config: &HttpConnectionManager, context: &Context<'_>, at: &At<'_>, 
     let defaults = ConnectionManager::default();
     let common = config.common_http_protocol_options.unwrap_or_default();
     let common_at = at.field("common_http_protocol_options");
+    if common.max_response_headers_kb.is_some() {
+        let at = common_at.field("max_response_headers_kb");
+        issues.push(at.warning("has no effect at a connection manager, as in Envoy: it bounds the answers to a cluster"));
+    }
     let mut limit = |value: &Option<prost_types::Duration>, default, name| value::limit(value.as_ref(), default, &at.field(name), issues);
     let request_timeout = limit(&config.request_timeout, None, "request_timeout");
     let request_headers_timeout = limit(&config.request_headers_timeout, None, "request_headers_timeout");

@@ -25,10 +25,11 @@ thread_local! {
     static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
 }
 
-/// Reads once, whatever is there, behind what `into` holds; 0 at the end of the stream. Nothing is reserved while it waits.
-pub fn poll_read_some(transport: &mut Transport, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>> {
+/// Reads once, whatever is there up to `limit` bytes, behind what `into` holds; 0 at the end of the stream. Nothing is reserved while it waits.
+pub fn poll_read_some(transport: &mut Transport, cx: &mut Context<'_>, into: &mut BytesMut, limit: usize) -> Poll<io::Result<usize>> {
     READ.with_borrow_mut(|scratch| {
-        let mut buf = ReadBuf::new(scratch);
+        let most = limit.clamp(1, scratch.len());
+        let mut buf = ReadBuf::new(&mut scratch[..most]);
         std::task::ready!(Pin::new(transport).poll_read(cx, &mut buf))?;
         into.extend_from_slice(buf.filled());
         Poll::Ready(Ok(buf.filled().len()))
@@ -67,14 +68,17 @@ pub struct Io {
     pub input: BytesMut,
     output: BytesMut,
     large: Bytes,
+    /// Most that is read at once, and about the most that is gathered before it is written.
+    limit: usize,
     /// The peer will send no more.
     pub eof: bool,
 }
 
 impl Io {
-    /// Wraps a connection.
-    pub fn new(transport: Transport, meter: Meter) -> Io {
-        Io { meter, transport, input: BytesMut::new(), output: BytesMut::new(), large: Bytes::new(), eof: false }
+    /// Wraps a connection. `limit` is its `per_connection_buffer_limit_bytes`; 0 is no limit, as in Envoy, but no more than [`SCRATCH`] is ever read at once.
+    pub fn new(transport: Transport, meter: Meter, limit: usize) -> Io {
+        let limit = if limit == 0 { SCRATCH } else { limit.min(SCRATCH) };
+        Io { meter, transport, input: BytesMut::new(), output: BytesMut::new(), large: Bytes::new(), limit, eof: false }
     }
 
     /// The connection below.
@@ -87,7 +91,7 @@ impl Io {
         if self.eof {
             return Poll::Ready(Ok(0));
         }
-        let n = std::task::ready!(poll_read_some(&mut self.transport, cx, &mut self.input))?;
+        let n = std::task::ready!(poll_read_some(&mut self.transport, cx, &mut self.input, self.limit))?;
         self.eof = n == 0;
         self.meter.read(n);
         Poll::Ready(Ok(n))
@@ -112,7 +116,7 @@ impl Io {
 
     /// Whether more may be added before a flush.
     pub fn has_room(&self) -> bool {
-        self.large.is_empty() && self.output.len() < SCRATCH
+        self.large.is_empty() && self.output.len() < self.limit
     }
 
     /// Whether something waits to be written.
@@ -170,5 +174,49 @@ impl Io {
             self.transport.unread(self.input);
         }
         self.transport
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::AsyncWriteExt,
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+    use crate::{cluster::Settings, stats::Store};
+
+    async fn pair(limit: usize) -> (Io, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (here, there) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        let cluster = Arc::new(Cluster::new("c", Settings::default(), &Store::with_workers(1), None));
+        (Io::new(Transport::raw(here.unwrap()), Meter::Upstream(cluster), limit), there.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn no_more_is_read_at_once_than_the_buffer_limit() {
+        for (limit, most) in [(1000, 1000), (0, SCRATCH), (1 << 20, SCRATCH)] {
+            let (mut io, mut peer) = pair(limit).await;
+            peer.write_all(&vec![b'x'; 4 * SCRATCH]).await.unwrap();
+            let mut largest = 0;
+            let mut total = 0;
+            while total < 4 * SCRATCH {
+                let n = std::future::poll_fn(|cx| io.poll_fill(cx)).await.unwrap();
+                assert!(n > 0);
+                (largest, total) = (largest.max(n), total + n);
+                io.input.clear();
+            }
+            assert!(largest <= most, "{largest} with a limit of {limit}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_gathered_up_to_the_limit_is_written_before_more_is_taken() {
+        let (mut io, _peer) = pair(100).await;
+        assert!(io.push(Bytes::from_static(&[b'x'; 60])));
+        assert!(!io.push(Bytes::from_static(&[b'x'; 60])));
+        std::future::poll_fn(|cx| io.poll_flush(cx)).await.unwrap();
+        assert!(io.has_room());
     }
 }

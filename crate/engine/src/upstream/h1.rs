@@ -165,16 +165,16 @@ impl Exchange {
     pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Failure>> {
         self.poll_send(cx)?;
         let Some(connection) = &mut self.connection else { return Poll::Ready(Err(Failure::ConnectionTermination)) };
-        let settings = self.pool.http1();
+        let limits = self.pool.response_limits();
         loop {
             if !connection.io.input.is_empty() {
                 self.answered = true;
                 let mut headers = HeaderList::with_capacity(16, connection.io.input.len().min(4096) + 64);
-                match connection.decoder.decode_head(settings, self.asked, &mut connection.io.input, &mut headers) {
+                match connection.decoder.decode_head(limits, self.asked, &mut connection.io.input, &mut headers) {
                     Err(reject) => return Poll::Ready(Err(Failure::Protocol(reject.detail))),
                     Ok(Some(head)) => {
                         if !head.informational {
-                            self.body = BodyDecoder::new(head.framing, settings.enable_trailers, 64 * 1024, false);
+                            self.body = BodyDecoder::new(head.framing, limits.http1.enable_trailers, limits.max_bytes, false);
                             self.tunnel = head.framing == Framing::Tunnel;
                             self.keep_alive = head.keep_alive && head.framing != Framing::Tunnel;
                         }

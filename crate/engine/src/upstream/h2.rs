@@ -24,6 +24,8 @@ use crate::{
 /// A connection that carries many requests at a time.
 pub struct Connection {
     sender: client::SendRequest<Bytes>,
+    /// `max_concurrent_streams`, of our own side; the peer may allow fewer.
+    max_streams: u32,
     /// Requests under way.
     pub active: Cell<u32>,
     /// Requests carried in all.
@@ -36,13 +38,13 @@ pub struct Connection {
 
 impl Connection {
     /// A connection whose preface was sent; `closed` is set by the task that drives it.
-    pub fn new(sender: client::SendRequest<Bytes>, closed: Rc<Cell<bool>>, meta: Rc<Connected>) -> Connection {
-        Connection { sender, active: Cell::new(0), requests: Cell::new(0), closed, meta }
+    pub fn new(sender: client::SendRequest<Bytes>, closed: Rc<Cell<bool>>, meta: Rc<Connected>, max_streams: u32) -> Connection {
+        Connection { sender, max_streams, active: Cell::new(0), requests: Cell::new(0), closed, meta }
     }
 
     /// Whether another request fits on it.
     pub fn has_room(&self) -> bool {
-        !self.closed.get() && (self.active.get() as usize) < self.sender.current_max_send_streams()
+        !self.closed.get() && self.active.get() < self.max_streams && (self.active.get() as usize) < self.sender.current_max_send_streams()
     }
 }
 
@@ -58,7 +60,7 @@ impl Drop for Active {
 /// One request and its answer.
 pub struct Exchange {
     active: Active,
-    _pool: Rc<HostPool>,
+    pool: Rc<HostPool>,
     send: SendStream<Bytes>,
     response: client::ResponseFuture,
     body: Option<RecvStream>,
@@ -79,18 +81,7 @@ impl Exchange {
         connection.meta.carries_request();
         let active = Active(connection.clone());
         let (response, send) = connection.sender.clone().send_request(head, end).map_err(|e| failure(&e))?;
-        Ok(Exchange {
-            active,
-            _pool: pool,
-            send,
-            response,
-            body: None,
-            data_over: false,
-            request,
-            waiting: None,
-            sent: end,
-            answered: false,
-        })
+        Ok(Exchange { active, pool, send, response, body: None, data_over: false, request, waiting: None, sent: end, answered: false })
     }
 
     /// Our address on the connection.
@@ -174,6 +165,10 @@ impl Exchange {
         let response = std::task::ready!(Pin::new(&mut self.response).poll(cx)).map_err(|e| failure(&e))?;
         self.answered = true;
         let (head, body) = response.into_parts();
+        // `:status` counts, as in Envoy, which resets the stream and takes that for the peer's doing.
+        if head.headers.len() + 1 > self.pool.cluster().settings.max_headers_count {
+            return Poll::Ready(Err(Failure::RemoteReset));
+        }
         self.body = Some(body);
         Poll::Ready(Ok(Head { headers: convert::response_from_http(head.status, &head.headers), informational: false }))
     }

@@ -15,11 +15,17 @@ use crate::{
     cluster::{Cluster, Host, Permit, Priority, UpstreamProtocol},
     error::Failure,
     http::{
+        connection::send_buffer,
+        h1::ResponseLimits,
         io::{Io, Meter},
         settings::Http1,
     },
     snapshot::Snapshot,
 };
+
+/// `max_response_headers_kb` where it is not set: Envoy's default differs by protocol.
+const MAX_HTTP1_HEAD: usize = 80 * 1024;
+const MAX_HTTP2_HEAD: usize = 60 * 1024;
 
 /// The pools of one worker.
 #[derive(Default)]
@@ -102,6 +108,16 @@ impl HostPool {
         }
     }
 
+    /// What is read of an HTTP/1 answer.
+    pub fn response_limits(&self) -> ResponseLimits<'_> {
+        let settings = &self.cluster.settings;
+        ResponseLimits {
+            max_bytes: settings.max_response_headers_bytes.unwrap_or(MAX_HTTP1_HEAD),
+            max_headers: settings.max_headers_count,
+            http1: self.http1(),
+        }
+    }
+
     /// An HTTP/1 connection that carries no request.
     pub async fn h1(self: &Rc<Self>, priority: Priority) -> Result<Box<h1::Connection>, Failure> {
         loop {
@@ -127,7 +143,8 @@ impl HostPool {
             drop(pending);
             counted.keep();
             self.cluster.codec_stats.connected();
-            let io = Io::new(transport, Meter::Upstream(self.cluster.clone()));
+            let limit = self.cluster.settings.per_connection_buffer_limit;
+            let io = Io::new(transport, Meter::Upstream(self.cluster.clone()), limit);
             return Ok(Box::new(h1::Connection::new(io, meta)));
         }
     }
@@ -169,11 +186,14 @@ impl HostPool {
         let UpstreamProtocol::Http2(options) = &self.cluster.settings.protocol else {
             return Err(Failure::Protocol("http2.not_configured"));
         };
+        let settings = &self.cluster.settings;
+        let head = u32::try_from(settings.max_response_headers_bytes.unwrap_or(MAX_HTTP2_HEAD)).unwrap_or(u32::MAX);
         let mut builder = ::h2::client::Builder::new();
         builder
             .initial_window_size(options.initial_stream_window_size)
             .initial_connection_window_size(options.initial_connection_window_size)
-            .max_header_list_size(self.cluster.settings.max_response_headers_bytes as u32)
+            .max_header_list_size(head)
+            .max_send_buffer_size(send_buffer(settings.per_connection_buffer_limit))
             .enable_push(false);
         let (sender, mut driver) = builder.handshake(transport).await.map_err(|e| h2::failure(&e))?;
         let closed = Rc::new(Cell::new(false));
@@ -193,7 +213,7 @@ impl HostPool {
             }
             closed.set(true);
         });
-        Ok(h2::Connection::new(sender, closed, meta))
+        Ok(h2::Connection::new(sender, closed, meta, options.max_concurrent_streams))
     }
 
     /// Takes back a connection whose request is over.

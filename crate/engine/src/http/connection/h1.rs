@@ -63,7 +63,7 @@ pub async fn serve(transport: Transport, mut connection: Connection) {
     stats.downstream_cx_http1_total().inc();
     stats.downstream_cx_http1_active().inc();
     let shared = Rc::new(RefCell::new(Shared {
-        io: Io::new(transport, Meter::Downstream(manager.clone())),
+        io: Io::new(transport, Meter::Downstream(manager.clone()), connection.buffer_limit),
         body: BodyDecoder::empty(),
         received: 0,
         ended: None,

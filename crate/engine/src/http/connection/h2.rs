@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use h2::{RecvStream, SendStream, server};
 
-use super::Connection;
+use super::{Connection, send_buffer};
 use crate::{
     error::{Failure, Flags},
     http::{
@@ -39,7 +39,8 @@ pub async fn serve(transport: Transport, mut connection: Connection) {
         .initial_window_size(settings.http2.initial_stream_window_size)
         .initial_connection_window_size(settings.http2.initial_connection_window_size)
         .max_concurrent_streams(settings.http2.max_concurrent_streams)
-        .max_header_list_size(u32::try_from(settings.max_request_headers_bytes).unwrap_or(u32::MAX));
+        .max_header_list_size(u32::try_from(settings.max_request_headers_bytes).unwrap_or(u32::MAX))
+        .max_send_buffer_size(send_buffer(connection.buffer_limit));
     if settings.http2.allow_connect {
         builder.enable_connect_protocol();
     }

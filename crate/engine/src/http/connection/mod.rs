@@ -35,7 +35,7 @@ pub struct Connection {
     pub info: Rc<ConnectionInfo>,
     /// How it learns that it drains or must end.
     pub listening: Listening,
-    /// How many bytes of a request are kept for replay (`per_connection_buffer_limit_bytes`).
+    /// `per_connection_buffer_limit_bytes`: most that is read at once, and how many bytes of a request are kept for replay.
     pub buffer_limit: usize,
 }
 
@@ -92,12 +92,18 @@ async fn unless_drained<T>(listening: &mut Listening, first: impl Future<Output 
     .await
 }
 
+/// How many bytes of one stream may wait in the HTTP/2 library to be sent, given the connection's `per_connection_buffer_limit_bytes`.
+pub fn send_buffer(limit: usize) -> usize {
+    const MOST: usize = 400 * 1024;
+    if limit == 0 { MOST } else { limit.min(MOST) }
+}
+
 /// Whether the first bytes are the preface of HTTP/2; `None` where the client left before that was clear.
 async fn detect(transport: &mut Transport, idle: Option<Duration>) -> Option<bool> {
     let mut ahead = BytesMut::new();
     let is_h2 = async {
         loop {
-            let n = poll_fn(|cx| poll_read_some(transport, cx, &mut ahead)).await.ok()?;
+            let n = poll_fn(|cx| poll_read_some(transport, cx, &mut ahead, usize::MAX)).await.ok()?;
             let seen = ahead.len().min(PREFACE.len());
             if ahead[..seen] != PREFACE[..seen] {
                 return Some(false);

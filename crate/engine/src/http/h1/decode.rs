@@ -18,10 +18,6 @@ use crate::{
     stream_info::Protocol,
 };
 
-/// Largest head of an answer, in bytes (Envoy's `MAX_RESPONSE_HEADERS_KB`).
-const MAX_RESPONSE_HEAD: usize = 80 * 1024;
-/// Most headers of an answer.
-const MAX_RESPONSE_HEADERS: usize = 100;
 /// Most trailers of a body.
 const MAX_TRAILERS: usize = 100;
 /// No known header has a longer name than this.
@@ -44,6 +40,17 @@ pub struct RequestLimits<'a> {
     pub max_headers: usize,
     /// What is done to names with underscores.
     pub underscores: Underscores,
+    /// Protocol options.
+    pub http1: &'a Http1,
+}
+
+/// What a decoder of answers obeys.
+#[derive(Clone, Copy, Debug)]
+pub struct ResponseLimits<'a> {
+    /// Largest head, in bytes.
+    pub max_bytes: usize,
+    /// Most headers.
+    pub max_headers: usize,
     /// Protocol options.
     pub http1: &'a Http1,
 }
@@ -109,7 +116,7 @@ impl ResponseDecoder {
     /// `out` is cleared and gets `:status`, then the headers in order. The status of an error is of no meaning here.
     pub fn decode_head(
         &mut self,
-        options: &Http1,
+        limits: ResponseLimits,
         asked: Asked,
         buf: &mut BytesMut,
         out: &mut HeaderList,
@@ -117,8 +124,8 @@ impl ResponseDecoder {
         if self.scan.at_start() && buf.first().is_some_and(|first| *first != b'H') {
             return Err(CODEC_ERROR);
         }
-        let Some(end) = self.scan.find_end(buf, MAX_RESPONSE_HEAD)? else { return Ok(None) };
-        let head = parse_response(options, asked, &buf[..end - 2], out)?;
+        let Some(end) = self.scan.find_end(buf, limits.max_bytes)? else { return Ok(None) };
+        let head = parse_response(limits, asked, &buf[..end - 2], out)?;
         buf.advance(end);
         Ok(Some(head))
     }
@@ -309,7 +316,8 @@ enum Host {
     OfTarget,
 }
 
-fn parse_response(options: &Http1, asked: Asked, head: &[u8], out: &mut HeaderList) -> Result<ResponseHead, Reject> {
+fn parse_response(limits: ResponseLimits, asked: Asked, head: &[u8], out: &mut HeaderList) -> Result<ResponseHead, Reject> {
+    let options = limits.http1;
     let (line, lines) = first_line(head);
     let (version, rest) = match line {
         [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ b'0'..=b'9', b' ', rest @ ..] => {
@@ -329,7 +337,7 @@ fn parse_response(options: &Http1, asked: Asked, head: &[u8], out: &mut HeaderLi
 
     out.clear();
     out.append_known(Known::Status, &digits);
-    let mut sink = Sink { max: MAX_RESPONSE_HEADERS, keep_case: options.header_case == HeaderCase::Preserve, ..Sink::default() };
+    let mut sink = Sink { max: limits.max_headers, keep_case: options.header_case == HeaderCase::Preserve, ..Sink::default() };
     parse_headers(lines, &mut sink, |name, known, value, duplicate| {
         append(out, name, known, value, duplicate && is_joined_in_response(known), options.header_case);
         Ok(())

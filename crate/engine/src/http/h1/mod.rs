@@ -9,7 +9,7 @@ mod target;
 
 pub use body::{BodyDecoder, BodyEvent};
 pub use connection::{is_upgrade, keep_trailers_only};
-pub use decode::{RequestDecoder, RequestLimits, ResponseDecoder};
+pub use decode::{RequestDecoder, RequestLimits, ResponseDecoder, ResponseLimits};
 pub use encode::{
     BodyEncoder, LengthMismatch, RequestEncoding, ResponseEncoding, encode_informational, encode_request_head, encode_response_head, reason,
 };

@@ -74,13 +74,17 @@ fn read_request(options: &Options, pieces: &[&[u8]]) -> Read {
     })
 }
 
+fn answer_limits(http1: &Http1, max_headers: usize) -> ResponseLimits<'_> {
+    ResponseLimits { max_bytes: 80 * 1024, max_headers, http1 }
+}
+
 fn read_response(asked: Asked, pieces: &[&[u8]]) -> Read {
     let options = Http1 { enable_trailers: true, ..Http1::default() };
     let mut decoder = ResponseDecoder::new();
     let mut headers = HeaderList::new();
     let mut interim = Vec::new();
     read(true, false, pieces, |buf| {
-        while let Some(head) = decoder.decode_head(&options, asked, buf, &mut headers)? {
+        while let Some(head) = decoder.decode_head(answer_limits(&options, 100), asked, buf, &mut headers)? {
             if head.informational {
                 interim.push(shown(&headers).join(" "));
                 continue;
@@ -642,4 +646,19 @@ fn pipelined_requests_stay_in_the_buffer() {
     buf.extend_from_slice(b"TP/1.1\r\nHost: y\r\n\r\n");
     assert!(decoder.decode_head(options.limits(), &mut buf, &mut headers).unwrap().is_some());
     assert_eq!((headers.path(), headers.authority(), buf.len()), (&b"/3"[..], &b"y"[..], 0));
+}
+
+#[test]
+fn an_answer_may_have_as_many_headers_and_bytes_as_its_cluster_allows() {
+    let http1 = Http1::default();
+    let answer = |headers: usize| BytesMut::from(&*format!("HTTP/1.1 200 OK\r\n{}\r\n", "x-a: 1\r\n".repeat(headers)));
+    let decode = |limits: ResponseLimits, mut buf: BytesMut| {
+        ResponseDecoder::new().decode_head(limits, Asked::default(), &mut buf, &mut HeaderList::new()).map(|head| head.is_some())
+    };
+    assert_eq!(decode(answer_limits(&http1, 3), answer(3)), Ok(true));
+    assert_eq!(decode(answer_limits(&http1, 3), answer(4)), Err(TOO_MANY_HEADERS));
+    assert_eq!(decode(answer_limits(&http1, 200), answer(150)), Ok(true));
+    let small = ResponseLimits { max_bytes: 40, ..answer_limits(&http1, 100) };
+    assert_eq!(decode(small, answer(2)), Ok(true));
+    assert_eq!(decode(small, answer(3)), Err(HEADERS_TOO_LARGE));
 }

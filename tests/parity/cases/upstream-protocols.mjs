@@ -1,0 +1,51 @@
+// What a cluster says of the protocol to its hosts: limits of answers, streams of a connection, connections and their ends.
+import { suite, req, h2, toU } from '../lib/suite.mjs';
+import { replies, ok, sleep } from '../lib/raw.mjs';
+import { h2ok, h2answer } from '../lib/h2.mjs';
+
+const H = { log: { log_format: { text_format_source: { inline_string: '%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %UPSTREAM_PROTOCOL%\n' } } } };
+const TYPE = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
+/** A cluster's HttpProtocolOptions: `explicit` is the explicit_http_config, `more` the other fields. */
+const options = (explicit, more = {}) => ({ typed_extension_protocol_options: { [TYPE]: { '@type': `type.googleapis.com/${TYPE}`, ...(explicit && { explicit_http_config: explicit }), ...more } } });
+const http1 = (o = {}, more) => options({ http_protocol_options: o }, more);
+const http2 = (o = {}, more) => options({ http2_protocol_options: o }, more);
+const common = (o) => ({ common_http_protocol_options: o });
+const many = n => Array.from({ length: n }, (_, i) => `x-${i}: 1\r\n`).join('');
+const manyH2 = n => Object.fromEntries(Array.from({ length: n }, (_, i) => [`x-${i}`, '1']));
+const upstreamStats = (...names) => [new RegExp(`^cluster\\.ID_u\\.(${names.join('|')}):`)];
+
+/** Sends `paths` at once over one HTTP/2 connection of a client and counts the upstream's connections. */
+const together = (...paths) => async ctx => {
+  const s = await ctx.h2();
+  const all = await Promise.all(paths.map(path => new Promise(done => {
+    const st = s.request({ ':path': path, ':authority': 'a.test' });
+    let status; let body = '';
+    st.on('response', h => { status = h[':status']; });
+    st.on('data', d => { body += d; });
+    st.on('error', () => {});
+    st.on('close', () => done(`${path} ${status} ${body}`));
+  })));
+  return all;
+};
+const slowH2 = h2(async (stream, request) => { await sleep(300); if (!stream.destroyed) h2answer(stream); });
+const countSessions = { viewUpstream: saw => ({ sessions: saw.sessions, requests: [] }) };
+
+export default suite('upstream-protocols', [
+  // max_headers_count, max_response_headers_kb
+  { name: 'headers of an answer: as many as max_headers_count', clusters: { u: http1({}, common({ max_headers_count: 6 })) }, upstreams: { u: replies(ok('ok', many(5))) }, send: req(), ...H },
+  { name: 'headers of an answer: one more than max_headers_count', clusters: { u: http1({}, common({ max_headers_count: 5 })) }, upstreams: { u: replies(ok('ok', many(5))) }, send: req(), ...H, stats: upstreamStats('upstream_cx_protocol_error', 'upstream_rq_503', 'upstream_rq_502') },
+  { name: 'headers of an answer: over 100 where the cluster allows it', clusters: { u: http1({}, common({ max_headers_count: 200 })) }, upstreams: { u: replies(ok('ok', many(150))) }, send: req(), ...H },
+  { name: 'headers of an answer: over 100 by default', upstreams: { u: replies(ok('ok', many(101))) }, send: req(), ...H },
+  { name: 'headers of an answer: by the cluster\'s old field', clusters: { u: common({ max_headers_count: 3 }) }, upstreams: { u: replies(ok('ok', many(3))) }, send: req(), ...H },
+  { name: 'headers of an answer: HTTP/2, as many as allowed', clusters: { u: http2({}, common({ max_headers_count: 6 })) }, upstreams: { u: h2(h2ok({ headers: manyH2(5) })) }, send: req(), ...H },
+  { name: 'headers of an answer: HTTP/2, one more', clusters: { u: http2({}, common({ max_headers_count: 5 })) }, upstreams: { u: h2(h2ok({ headers: manyH2(6) })) }, send: req(), ...H, viewUpstream: () => [] },
+  { name: 'headers of an answer: HTTP/2, over 100', clusters: { u: http2({}, common({ max_headers_count: 200 })) }, upstreams: { u: h2(h2ok({ headers: manyH2(150) })) }, send: req(), ...H },
+  { name: 'size of an answer\'s head: 79 KiB', upstreams: { u: replies(ok('ok', `x: ${'a'.repeat(79 * 1024)}\r\n`)) }, send: req(), ...H, view: t => t.replace(/a{100,}/, m => `<${m.length}>`) },
+  { name: 'size of an answer\'s head: over max_response_headers_kb', clusters: { u: http1({}, common({ max_response_headers_kb: 8 })) }, upstreams: { u: replies(ok('ok', `x: ${'a'.repeat(8 * 1024)}\r\n`)) }, send: req(), ...H },
+  { name: 'size of an answer\'s head: under a max_response_headers_kb of 200', clusters: { u: http1({}, common({ max_response_headers_kb: 200 })) }, upstreams: { u: replies(ok('ok', `x: ${'a'.repeat(190 * 1024)}\r\n`)) }, send: req(), ...H, view: t => t.replace(/a{100,}/, m => `<${m.length}>`) },
+  // max_concurrent_streams
+  { name: 'streams: one at a time makes a connection a request', clusters: { u: http2({ max_concurrent_streams: 1 }) }, upstreams: { u: slowH2 }, client: together('/1', '/2', '/3'), ...countSessions, stats: upstreamStats('upstream_cx_http2_total', 'upstream_rq_total', 'upstream_cx_overflow') },
+  { name: 'streams: two at a time', clusters: { u: http2({ max_concurrent_streams: 2 }) }, upstreams: { u: slowH2 }, client: together('/1', '/2', '/3', '/4'), ...countSessions },
+  { name: 'streams: without a limit of ours they share a connection', clusters: { u: http2() }, upstreams: { u: slowH2 }, client: together('/1', '/2', '/3', '/4'), ...countSessions },
+  { name: 'streams: by the cluster\'s old field', clusters: { u: { http2_protocol_options: { max_concurrent_streams: 1 } } }, upstreams: { u: slowH2 }, client: together('/1', '/2'), ...countSessions },
+]);
