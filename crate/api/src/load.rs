@@ -206,14 +206,9 @@ fn split(loaded: Loaded) -> Result<LoadedBootstrap, Vec<Issue>> {
     let malformed = || vec![Issue::error(IssueCode::ConfigInvalid, "", "not an encoded bootstrap")];
     let Loaded { bytes, warnings, places } = loaded;
     let (mut clusters, mut listeners, mut secrets) = (Vec::new(), Vec::new(), Vec::new());
-    let mut rest = Vec::new();
-    let mut reader = Reader::new(&bytes);
-    while let Some((number, value)) = reader.next().map_err(|_| malformed())? {
-        let (STATIC_RESOURCES, Value::Bytes(inner)) = (number, value) else {
-            put(&mut rest, number, value);
-            continue;
-        };
-        let mut reader = Reader::new(inner);
+    let (rest, parts) = part(&bytes, STATIC_RESOURCES).ok_or_else(malformed)?;
+    for resources in parts {
+        let mut reader = Reader::new(resources);
         while let Some((number, value)) = reader.next().map_err(|_| malformed())? {
             let Value::Bytes(resource) = value else { return Err(malformed()) };
             let (list, name) = match number {
@@ -229,6 +224,20 @@ fn split(loaded: Loaded) -> Result<LoadedBootstrap, Vec<Issue>> {
     let rest = Bytes::from(rest);
     let bootstrap = Bootstrap::decode(rest.clone()).map_err(|e| vec![undecodable(&e)])?;
     Ok(LoadedBootstrap { bootstrap, clusters, listeners, secrets, bytes: rest, warnings, places })
+}
+
+/// Takes a message field out of an encoded message: the bytes without it, and each of its values, still encoded. `None` where the bytes are
+/// no message. A large list can so be decoded one element at a time.
+pub fn part(message: &[u8], field: u32) -> Option<(Vec<u8>, Vec<&[u8]>)> {
+    let (mut rest, mut values) = (Vec::new(), Vec::new());
+    let mut reader = Reader::new(message);
+    while let Some((number, value)) = reader.next().ok()? {
+        match value {
+            Value::Bytes(bytes) if number == field => values.push(bytes),
+            value => put(&mut rest, number, value),
+        }
+    }
+    Some((rest, values))
 }
 
 fn put(out: &mut Vec<u8>, number: u32, value: Value<'_>) {
@@ -263,6 +272,22 @@ mod tests {
             assert_eq!(resources.message().field(name).unwrap().number, number);
         }
         assert_eq!(resources.message().fields.len(), 3);
+    }
+
+    #[test]
+    fn a_field_is_taken_out() {
+        use crate::wire::{put_bytes, put_key, put_varint};
+        let mut message = Vec::new();
+        put_bytes(&mut message, 1, b"name");
+        put_bytes(&mut message, 2, b"first");
+        put_key(&mut message, 3, 0);
+        put_varint(&mut message, 300);
+        put_bytes(&mut message, 2, b"second");
+        let (rest, values) = part(&message, 2).unwrap();
+        assert_eq!(values, [b"first".as_slice(), b"second"]);
+        assert_eq!(part(&rest, 2).unwrap(), (rest.clone(), vec![]));
+        assert_eq!(rest.len() + 2 * 2 + 5 + 6, message.len());
+        assert!(part(&message[..message.len() - 1], 2).is_none());
     }
 
     #[test]

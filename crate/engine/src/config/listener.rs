@@ -142,8 +142,7 @@ fn filter_chain(chain: &proto::FilterChain, prefix: &str, context: &Context<'_>,
     let at_config = at_filter.field("typed_config");
     let manager = match &filter.config_type {
         Some(ConfigType::TypedConfig(typed)) if any::type_name(typed) == manager::TYPE => {
-            let config = any::decode(typed, &at_config, issues)?;
-            manager::compile(&config, prefix, context, &at_config, issues)
+            manager::compile(&typed.value, prefix, context, &at_config, issues)
         }
         Some(ConfigType::TypedConfig(typed)) => {
             issues.push(at_config.unsupported("this network filter is not implemented").got(any::type_name(typed)));

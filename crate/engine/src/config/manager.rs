@@ -8,7 +8,7 @@ use plenipo_api::proto::envoy::{
         http::router::v3::Router,
         network::http_connection_manager::v3::{
             HttpConnectionManager,
-            http_connection_manager::{CodecType, PathWithEscapedSlashesAction, RouteSpecifier, ServerHeaderTransformation, StripPortMode},
+            http_connection_manager::{CodecType, PathWithEscapedSlashesAction, ServerHeaderTransformation, StripPortMode},
             http_filter::ConfigType,
         },
     },
@@ -33,22 +33,23 @@ pub const TYPE: &str = "envoy.extensions.filters.network.http_connection_manager
 /// Envoy's default for HTTP/1 and HTTP/2 alike.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// Compiles a connection manager; `listener` is the prefix of its listener's stats.
-pub fn compile(config: &HttpConnectionManager, listener: &str, context: &Context<'_>, at: &At<'_>, issues: &mut Issues) -> Option<Manager> {
+/// Compiles an encoded connection manager; `listener` is the prefix of its listener's stats.
+pub fn compile(config: &[u8], listener: &str, context: &Context<'_>, at: &At<'_>, issues: &mut Issues) -> Option<Manager> {
     let before = issues.len();
-    let settings = settings(config, context, at, issues);
-    let (filters, suppress_envoy_headers) = filters(config, at, issues);
-    let routes = match &config.route_specifier {
-        Some(RouteSpecifier::RouteConfig(table)) => {
-            let at = at.field("route_config");
-            let table = route::compile(table, &at, &mut filter::compile_route, issues);
-            if table.settings.validate_clusters.unwrap_or(true) {
-                route::unknown_clusters(&table, &at, context.cluster_exists, issues);
-            }
-            table
+    let (config, tables) = any::decode_without::<HttpConnectionManager>(config, "route_config", at, issues)?;
+    let settings = settings(&config, context, at, issues);
+    let (filters, suppress_envoy_headers) = filters(&config, at, issues);
+    let routes = if tables.is_empty() {
+        // The reader refuses the other kinds of a route specifier by name.
+        RouteTable::new(Default::default(), Vec::new(), Default::default())
+    } else {
+        let at = at.field("route_config");
+        // Two of one field are one message in two parts.
+        let table = route::compile(&tables.concat(), &at, &mut filter::compile_route, issues)?;
+        if table.settings.validate_clusters.unwrap_or(true) {
+            route::unknown_clusters(&table, &at, context.cluster_exists, issues);
         }
-        // The reader refuses the other kinds by name.
-        _ => RouteTable::new(Default::default(), Vec::new(), Default::default()),
+        table
     };
     let access_log = access_log::compile(&config.access_log, &at.field("access_log").to_string(), context.files, issues);
     if issues[before..].iter().any(|i| i.severity == plenipo_api::Severity::Error) {

@@ -31,7 +31,7 @@ use plenipo_api::{
 use prost::{Message, Name};
 
 use super::{
-    headers,
+    any, headers,
     issues::{At, Issues},
     value,
 };
@@ -51,12 +51,13 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 const DEFAULT_BODY_LIMIT: u32 = 4096;
 const PREVIOUS_HOSTS: &str = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate";
 
-/// Compiles a route configuration that stands at `at`. `filters` compiles the per-route configuration of a filter. The
-/// table is to be used only if no error was added to `issues`.
-pub fn compile(config: &RouteConfiguration, at: &At<'_>, filters: &mut CompileFilter<'_>, issues: &mut Issues) -> RouteTable {
+/// Compiles an encoded `RouteConfiguration` that stands at `at`. `filters` compiles the per-route configuration of a filter. The
+/// table is to be used only if no error was added to `issues`; there is none where the bytes cannot be decoded.
+pub fn compile(config: &[u8], at: &At<'_>, filters: &mut CompileFilter<'_>, issues: &mut Issues) -> Option<RouteTable> {
+    let (config, hosts) = any::decode_without::<RouteConfiguration>(config, "virtual_hosts", at, issues)?;
     let body_limit = config.max_direct_response_body_size_bytes.unwrap_or(DEFAULT_BODY_LIMIT);
     let mut compiler = Compiler { filters, issues, body_limit };
-    compiler.table(config, at)
+    compiler.table(&config, &hosts, at)
 }
 
 /// Adds an issue for every cluster that a route of `table` names and `known` does not know. `at` is where the table stands.
@@ -101,7 +102,7 @@ const REQUEST: (&str, &str) = ("request_headers_to_add", "request_headers_to_rem
 const RESPONSE: (&str, &str) = ("response_headers_to_add", "response_headers_to_remove");
 
 impl Compiler<'_, '_> {
-    fn table(&mut self, config: &RouteConfiguration, at: &At<'_>) -> RouteTable {
+    fn table(&mut self, config: &RouteConfiguration, encoded: &[&[u8]], at: &At<'_>) -> Option<RouteTable> {
         let settings = TableSettings {
             name: config.name.as_str().into(),
             request_headers: headers::mutations(
@@ -125,10 +126,11 @@ impl Compiler<'_, '_> {
             validate_clusters: config.validate_clusters,
             filters: self.filter_configs(&config.typed_per_filter_config, at),
         };
-        let (mut domains, mut hosts) = (Domains::default(), Vec::with_capacity(config.virtual_hosts.len()));
+        let (mut domains, mut hosts) = (Domains::default(), Vec::<VirtualHost>::with_capacity(encoded.len()));
         let hosts_at = at.field("virtual_hosts");
-        for (h, host) in config.virtual_hosts.iter().enumerate() {
+        for (h, bytes) in encoded.iter().enumerate() {
             let host_at = hosts_at.index(h);
+            let host = any::decode_bytes::<proto::VirtualHost>(bytes, &host_at, self.issues)?;
             let domains_at = host_at.field("domains");
             for (d, domain) in host.domains.iter().enumerate() {
                 if let Err(DomainError::Duplicate(first)) = domains.add(domain, h) {
@@ -136,25 +138,25 @@ impl Compiler<'_, '_> {
                         "*" => format!("Only a single wildcard domain is permitted in route {}", config.name),
                         _ => format!("Only unique values for domains are permitted. Duplicate entry of domain {domain}"),
                     };
-                    let first = format!("{:?} has it already", config.virtual_hosts[first].name);
+                    let owner = hosts.get(first).map_or(host.name.as_str(), |h| &h.name);
+                    let first = format!("{owner:?} has it already");
                     self.issues.push(domains_at.index(d).invalid(message).got(domain).hint(first));
                 }
             }
-            hosts.push(self.virtual_host(host, &host_at));
+            hosts.push(self.virtual_host(&host, &host_at));
         }
-        RouteTable::new(settings, hosts, domains)
+        Some(RouteTable::new(settings, hosts, domains))
     }
 
     fn virtual_host(&mut self, config: &proto::VirtualHost, at: &At<'_>) -> VirtualHost {
         let retry = config.retry_policy.as_ref().map(|policy| Arc::new(self.retry_policy(policy, &at.field("retry_policy"))));
         let limit = buffer_limit(config.request_body_buffer_limit, config.per_request_buffer_limit_bytes);
         let routes_at = at.field("routes");
-        let routes: Vec<Route> = config
-            .routes
-            .iter()
-            .enumerate()
-            .filter_map(|(i, route)| self.route(route, retry.as_ref(), limit, &routes_at.index(i)))
-            .collect();
+        // Most hosts have one route, and a list that grows starts with room for four.
+        let mut routes = Vec::with_capacity(config.routes.len());
+        routes.extend(
+            config.routes.iter().enumerate().filter_map(|(i, route)| self.route(route, retry.as_ref(), limit, &routes_at.index(i))),
+        );
         let mut host = VirtualHost::new(config.name.as_str(), routes);
         host.require_tls = match TlsRequirementType::try_from(config.require_tls) {
             Ok(TlsRequirementType::ExternalOnly) => RequireTls::ExternalOnly,

@@ -1,13 +1,12 @@
 //! Route configurations in YAML: what they compile to, and what is said of the wrong ones.
 
-use plenipo_api::{Input, Options, Severity, read_message};
+use plenipo_api::{Input, Options, Severity};
 
 use super::*;
 use crate::http::header::{HeaderList, Known};
 
-fn read(yaml: &str) -> RouteConfiguration {
-    let (config, _) = read_message::<RouteConfiguration>(vec![Input::yaml(yaml)], &Options::default()).expect("valid by the schema");
-    config
+fn read(yaml: &str) -> plenipo_api::Loaded {
+    plenipo_api::read(&RouteConfiguration::full_name(), vec![Input::yaml(yaml)], &Options::default()).expect("valid by the schema")
 }
 
 fn compile_with(yaml: &str) -> (RouteTable, Issues) {
@@ -15,7 +14,7 @@ fn compile_with(yaml: &str) -> (RouteTable, Issues) {
     let mut filters = |name: &str, any: &prost_types::Any, _: &At<'_>, _: &mut Issues| -> Option<RouteConfig> {
         Some(Arc::new(format!("{name} {}", any.type_url)))
     };
-    let table = compile(&read(yaml), &At::Root("route_config"), &mut filters, &mut issues);
+    let table = compile(&read(yaml).bytes, &At::Root("route_config"), &mut filters, &mut issues).expect("it can be decoded");
     (table, issues)
 }
 
