@@ -19,7 +19,7 @@ use crate::{
     forward::forward,
     route::RouteTable,
     stats::{HttpStats, ListenerHttpStats, RouterStats, TracingStats},
-    stream_info::StreamInfo,
+    stream_info::{Protocol, StreamInfo},
 };
 
 /// How often a filter may recreate one stream.
@@ -63,11 +63,23 @@ pub async fn serve(stream: &mut Stream) -> Response {
     if let Verdict::Reply(reply) = chain.response(stream, &mut response).await {
         response = stream.reply(reply);
     }
+    edit_response(stream, &mut response);
+    response
+}
+
+/// The answer of a stream that its connection ends before it has one.
+pub fn reply(stream: &mut Stream, reply: LocalReply) -> Response {
+    let mut response = stream.reply(reply);
+    edit_response(stream, &mut response);
+    response
+}
+
+/// The connection manager's own edits of an answer.
+fn edit_response(stream: &mut Stream, response: &mut Response) {
     let date = stream.worker.date();
-    let context = ResponseContext { settings: &manager.settings, request: Some(&stream.headers), date: &date };
+    let context = ResponseContext { settings: &stream.manager.settings, request: Some(&stream.headers), date: &date };
     headers::edit_response(&mut response.headers, context);
     stream.info.status = response.headers.status();
-    response
 }
 
 async fn decide(stream: &mut Stream, manager: &Arc<Manager>, chain: &mut Chain) -> Result<Response, LocalReply> {
@@ -125,12 +137,32 @@ fn check_upgrade(stream: &mut Stream, manager: &Manager) -> Result<(), LocalRepl
     Err(LocalReply::new(403, "", "upgrade_failed").closing())
 }
 
+/// Counts a request that is under way, however it ends.
+pub struct UnderWay(Arc<Manager>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.stats.downstream_rq_active().dec();
+    }
+}
+
 impl Manager {
+    /// Counts a request that begins.
+    pub fn begin(self: &Arc<Manager>, protocol: Protocol) -> UnderWay {
+        self.stats.downstream_rq_total().inc();
+        match protocol {
+            Protocol::Http2 => self.stats.downstream_rq_http2_total().inc(),
+            Protocol::Http10 | Protocol::Http11 => self.stats.downstream_rq_http1_total().inc(),
+        }
+        self.stats.downstream_rq_active().inc();
+        UnderWay(self.clone())
+    }
+
     /// Counts a stream that has ended, and writes its log lines.
     pub fn finish(&self, stream: &mut Stream, response: Option<&HeaderList>, trailers: Option<&HeaderList>) {
         let now = std::time::Instant::now();
         stream.info.end = Some(now);
-        self.stats.downstream_rq_active().dec();
+        stream.under_way = None;
         self.stats.downstream_rq_time().record(now.saturating_duration_since(stream.info.started).as_millis() as u64);
         self.log(&stream.info, Some(&stream.headers), response, trailers);
     }

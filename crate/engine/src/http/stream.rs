@@ -7,7 +7,12 @@ use std::{
     time::Duration,
 };
 
-use super::{body::Body, header::HeaderList, local_reply::LocalReply, manager::Manager};
+use super::{
+    body::Body,
+    header::HeaderList,
+    local_reply::LocalReply,
+    manager::{Manager, UnderWay},
+};
 use crate::{
     route::RouteMatch,
     snapshot::Snapshot,
@@ -38,6 +43,8 @@ pub struct Stream {
     pub snapshot: Arc<Snapshot>,
     /// The connection manager that the stream came through.
     pub manager: Arc<Manager>,
+    /// Its place in the count of requests under way; taken when it is finished.
+    pub under_way: Option<UnderWay>,
     /// The worker that runs it.
     pub worker: Rc<Worker>,
     /// What the client's random choices (weighted clusters) are made of; one number a stream, as in Envoy.

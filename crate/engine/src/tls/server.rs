@@ -47,7 +47,7 @@ impl ServerContext {
                 let mandatory = options.require_client_certificate || !options.client_names.is_empty();
                 let builder = if mandatory { builder } else { builder.allow_unauthenticated() };
                 let chain = builder.build().map_err(|e| TlsError(format!("cannot check client certificates: {e}")))?;
-                Arc::new(PeerVerifier { chain, names: options.client_names })
+                Arc::new(PeerVerifier { chain, names: options.client_names, provider: provider.clone() })
             }
         };
         let mut certificates = Vec::with_capacity(options.identities.len());

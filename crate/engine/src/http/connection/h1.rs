@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Connection;
+use super::{Connection, note_broken, timed_out};
 use crate::{
     error::Flags,
     http::{
@@ -60,8 +60,6 @@ enum Over {
 pub async fn serve(transport: Transport, mut connection: Connection) {
     let manager = connection.manager.clone();
     let stats = &manager.stats;
-    stats.downstream_cx_http1_total().inc();
-    stats.downstream_cx_http1_active().inc();
     let shared = Rc::new(RefCell::new(Shared {
         io: Io::new(transport, Meter::Downstream(manager.clone()), connection.buffer_limit),
         body: BodyDecoder::empty(),
@@ -106,7 +104,6 @@ pub async fn serve(transport: Transport, mut connection: Connection) {
         }
         shared.borrow_mut().io.release();
     }
-    stats.downstream_cx_http1_active().dec();
 }
 
 /// Waits for the head of the next request.
@@ -187,9 +184,6 @@ async fn exchange(
 ) -> bool {
     let manager = connection.manager.clone();
     let settings = &manager.settings;
-    manager.stats.downstream_rq_total().inc();
-    manager.stats.downstream_rq_http1_total().inc();
-    manager.stats.downstream_rq_active().inc();
     let mut info = StreamInfo::new(connection.info.clone(), head.version);
     {
         let mut shared = shared.borrow_mut();
@@ -218,6 +212,7 @@ async fn exchange(
         info,
         route: None,
         snapshot: connection.worker.snapshot(),
+        under_way: Some(manager.begin(head.version)),
         manager: manager.clone(),
         worker: connection.worker.clone(),
         random: connection.worker.random.next(),
@@ -254,16 +249,7 @@ async fn exchange(
             manager.finish(&mut stream, None, None);
             return false;
         }
-        Err(Stop::Reply(reply)) => {
-            let mut response = stream.reply(reply);
-            let date = connection.worker.date();
-            headers::edit_response(
-                &mut response.headers,
-                headers::ResponseContext { settings, request: Some(&stream.headers), date: &date },
-            );
-            stream.info.status = response.headers.status();
-            response
-        }
+        Err(Stop::Reply(reply)) => manager::reply(&mut stream, reply),
     };
     if stream.info.upstream_host.is_some() {
         take_buffered(&mut shared.borrow_mut());
@@ -299,32 +285,11 @@ async fn exchange(
         Ok(ends_with_connection) => keep &= !ends_with_connection,
         Err(error) => {
             keep = false;
-            match error {
-                BodyError::ClientGone => {
-                    stream.info.flags.insert(Flags::DOWNSTREAM_CONNECTION_TERMINATION);
-                    stream.info.detail = Some("downstream_remote_disconnect".into());
-                    manager.stats.downstream_cx_destroy_active_rq().inc();
-                    manager.stats.downstream_cx_destroy_remote().inc();
-                    manager.stats.downstream_cx_destroy_remote_active_rq().inc();
-                }
-                BodyError::ClientProtocol(detail) => {
-                    stream.info.flags.insert(Flags::DOWNSTREAM_PROTOCOL_ERROR);
-                    stream.info.detail = Some(detail.into());
-                }
-                BodyError::Upstream(failure) => {
-                    stream.info.flags.insert(failure.flag());
-                    manager.router.rq_reset_after_downstream_response_started().inc();
-                    let detail = failure.detail().replace("before_response_started", "after_response_started");
-                    stream.info.detail = Some(detail.into());
-                }
-                BodyError::Timeout(detail) => {
-                    match detail {
-                        "response_timeout" => stream.info.flags.insert(Flags::UPSTREAM_REQUEST_TIMEOUT),
-                        "stream_idle_timeout" => stream.info.flags.insert(Flags::STREAM_IDLE_TIMEOUT),
-                        _ => {}
-                    }
-                    stream.info.detail = Some(detail.into());
-                }
+            note_broken(&mut stream.info, &manager, &error);
+            if error == BodyError::ClientGone {
+                manager.stats.downstream_cx_destroy_active_rq().inc();
+                manager.stats.downstream_cx_destroy_remote().inc();
+                manager.stats.downstream_cx_destroy_remote_active_rq().inc();
             }
         }
     }
@@ -440,14 +405,8 @@ impl Wait<'_> {
                 return Poll::Pending;
             }
             let complete = shared.body.is_end();
-            let stats = &self.connection.manager.stats;
-            let reply = if self.deadline.is_some_and(|d| Instant::now() >= d) && !complete {
-                stats.downstream_rq_timeout().inc();
-                LocalReply::new(408, "request timeout", "request_overall_timeout")
-            } else {
-                stats.downstream_rq_idle_timeout().inc();
-                LocalReply::new(if complete { 504 } else { 408 }, "stream timeout", "stream_idle_timeout").flag(Flags::STREAM_IDLE_TIMEOUT)
-            };
+            let overall = self.deadline.is_some_and(|d| Instant::now() >= d) && !complete;
+            let reply = timed_out(&self.connection.manager, overall, complete);
             Poll::Ready(Err(Stop::Reply(reply)))
         })
         .await

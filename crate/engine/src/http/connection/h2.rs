@@ -11,14 +11,13 @@ use std::{
 use bytes::Bytes;
 use h2::{RecvStream, SendStream, server};
 
-use super::{Connection, send_buffer};
+use super::{Connection, note_broken, send_buffer, timed_out};
 use crate::{
-    error::{Failure, Flags},
+    error::Flags,
     http::{
         body::{Body, BodyError, Frame, PollBody},
         convert, h1,
         header::{HeaderList, Known},
-        headers,
         local_reply::LocalReply,
         manager::{self, Manager},
         stream::{Interim, Response, Stream},
@@ -32,8 +31,6 @@ use crate::{
 pub async fn serve(transport: Transport, mut connection: Connection) {
     let manager = connection.manager.clone();
     let settings = &manager.settings;
-    manager.stats.downstream_cx_http2_total().inc();
-    manager.stats.downstream_cx_http2_active().inc();
     let mut builder = server::Builder::new();
     builder
         .initial_window_size(settings.http2.initial_stream_window_size)
@@ -60,7 +57,6 @@ pub async fn serve(transport: Transport, mut connection: Connection) {
     if let Some(h2) = ready {
         run(h2, &mut connection, idle).await;
     }
-    manager.stats.downstream_cx_http2_active().dec();
 }
 
 async fn run(mut h2: server::Connection<Transport, Bytes>, connection: &mut Connection, mut idle: Deadline) {
@@ -196,9 +192,6 @@ impl Exchange {
         limit: usize,
     ) {
         let settings = &manager.settings;
-        manager.stats.downstream_rq_total().inc();
-        manager.stats.downstream_rq_http2_total().inc();
-        manager.stats.downstream_rq_active().inc();
         let received = Rc::new(Received::default());
         let body = if body.is_end_stream() {
             info.request_end = Some(info.started);
@@ -221,6 +214,7 @@ impl Exchange {
             info,
             route: None,
             snapshot: self.worker.snapshot(),
+            under_way: Some(manager.begin(Protocol::Http2)),
             manager: manager.clone(),
             worker: self.worker.clone(),
             random: self.worker.random.next(),
@@ -250,14 +244,7 @@ impl Exchange {
                 manager.finish(&mut stream, None, None);
                 return;
             }
-            Err(Stop::Reply(reply)) => {
-                let mut response = stream.reply(reply);
-                let date = self.worker.date();
-                let context = headers::ResponseContext { settings, request: Some(&stream.headers), date: &date };
-                headers::edit_response(&mut response.headers, context);
-                stream.info.status = response.headers.status();
-                response
-            }
+            Err(Stop::Reply(reply)) => manager::reply(&mut stream, reply),
         };
         stream.info.response_start = Some(Instant::now());
         manager.answers(stream.info.status);
@@ -277,7 +264,12 @@ impl Exchange {
         note(&mut stream.info);
         // An answer that is whole before its request: the library resets the stream with NO_ERROR once all of it is sent.
         if let Err(error) = result {
-            note_error(&mut stream.info, &manager, &error);
+            note_broken(&mut stream.info, &manager, &error);
+            match error {
+                BodyError::ClientGone => manager.stats.downstream_rq_rx_reset().inc(),
+                BodyError::ClientProtocol(_) => {}
+                BodyError::Upstream(_) | BodyError::Timeout(_) => manager.stats.downstream_rq_tx_reset().inc(),
+            }
         }
         drop(std::mem::take(&mut response.body));
         manager.finish(&mut stream, Some(&response.headers), trailers.as_ref());
@@ -291,9 +283,8 @@ impl Exchange {
         interim: &Interim,
         idle: &mut Deadline,
     ) -> Result<Response, Stop> {
-        let settings = stream.manager.clone();
-        let stats = &settings.stats;
-        let settings = &settings.settings;
+        let manager = stream.manager.clone();
+        let settings = &manager.settings;
         let overall = settings.request_timeout.map(|t| stream.info.started + t);
         let mut progress = None;
         interim.set_idle_timeout(settings.stream_idle_timeout);
@@ -329,13 +320,8 @@ impl Exchange {
             if idle.poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            let reply = if overall.is_some_and(|d| Instant::now() >= d) && !complete {
-                stats.downstream_rq_timeout().inc();
-                LocalReply::new(408, "request timeout", "request_overall_timeout")
-            } else {
-                stats.downstream_rq_idle_timeout().inc();
-                LocalReply::new(if complete { 504 } else { 408 }, "stream timeout", "stream_idle_timeout").flag(Flags::STREAM_IDLE_TIMEOUT)
-            };
+            let overall = overall.is_some_and(|d| Instant::now() >= d) && !complete;
+            let reply = timed_out(&manager, overall, complete);
             Poll::Ready(Err(Stop::Reply(reply)))
         })
         .await
@@ -414,32 +400,6 @@ fn room(send: &mut SendStream<Bytes>, wanted: usize, cx: &mut Context<'_>) -> Po
     match std::task::ready!(send.poll_capacity(cx)) {
         Some(Ok(room)) => Poll::Ready(Some(room)),
         _ => Poll::Ready(None),
-    }
-}
-
-fn note_error(info: &mut StreamInfo, manager: &Manager, error: &BodyError) {
-    match error {
-        BodyError::ClientGone => {
-            info.flags.insert(Flags::DOWNSTREAM_CONNECTION_TERMINATION);
-            info.detail = Some("http2.remote_reset".into());
-            manager.stats.downstream_rq_rx_reset().inc();
-        }
-        BodyError::ClientProtocol(detail) => {
-            info.flags.insert(Flags::DOWNSTREAM_PROTOCOL_ERROR);
-            info.detail = Some((*detail).into());
-        }
-        BodyError::Upstream(failure) => {
-            info.flags.insert(failure.flag());
-            manager.router.rq_reset_after_downstream_response_started().inc();
-            info.detail = Some(failure.detail().replace("before_response_started", "after_response_started").into());
-            manager.stats.downstream_rq_tx_reset().inc();
-        }
-        BodyError::Timeout(detail) => {
-            let flag = if *detail == "response_timeout" { Failure::Timeout.flag() } else { Flags::STREAM_IDLE_TIMEOUT };
-            info.flags.insert(flag);
-            info.detail = Some((*detail).into());
-            manager.stats.downstream_rq_tx_reset().inc();
-        }
     }
 }
 

@@ -14,9 +14,10 @@ use std::{
 
 use bytes::BytesMut;
 
-use super::{io::poll_read_some, manager::Manager, settings::Codec};
+use super::{body::BodyError, io::poll_read_some, local_reply::LocalReply, manager::Manager, settings::Codec};
 use crate::{
-    stream_info::ConnectionInfo,
+    error::{Failure, Flags},
+    stream_info::{ConnectionInfo, Protocol, StreamInfo},
     transport::Transport,
     worker::{Worker, signal::Listening},
 };
@@ -49,7 +50,7 @@ pub async fn serve(mut transport: Transport, mut connection: Connection) {
         stats.downstream_cx_ssl_total().inc();
         stats.downstream_cx_ssl_active().inc();
     }
-    let _open = Open { manager: connection.manager.clone(), since: Instant::now(), tls };
+    let mut open = Open { manager: connection.manager.clone(), since: Instant::now(), tls, http2: None };
     let alpn = connection.info.tls.as_ref().and_then(|t| t.alpn.as_deref());
     let is_h2 = match (connection.manager.settings.codec, alpn) {
         (Codec::Http1, _) => Some(false),
@@ -60,6 +61,7 @@ pub async fn serve(mut transport: Transport, mut connection: Connection) {
             unless_drained(&mut connection.listening, detect(&mut transport, idle_timeout)).await
         }
     };
+    open.speaks(is_h2);
     match is_h2 {
         // Boxed, so that the tasks of HTTP/1 connections have no room for it.
         Some(true) => Box::pin(h2::serve(transport, connection)).await,
@@ -124,17 +126,73 @@ async fn detect(transport: &mut Transport, idle: Option<Duration>) -> Option<boo
     Some(is_h2)
 }
 
+/// The reply to a request whose time is over before its answer began: `overall` for `request_timeout`, else for idleness. `complete`
+/// tells whether the client had sent all of it.
+fn timed_out(manager: &Manager, overall: bool, complete: bool) -> LocalReply {
+    if overall {
+        manager.stats.downstream_rq_timeout().inc();
+        return LocalReply::new(408, "request timeout", "request_overall_timeout");
+    }
+    manager.stats.downstream_rq_idle_timeout().inc();
+    LocalReply::new(if complete { 504 } else { 408 }, "stream timeout", "stream_idle_timeout").flag(Flags::STREAM_IDLE_TIMEOUT)
+}
+
+/// Notes why an answer broke off after its head had gone to the client.
+fn note_broken(info: &mut StreamInfo, manager: &Manager, error: &BodyError) {
+    let (flags, detail) = match error {
+        BodyError::ClientGone => {
+            let detail = if info.protocol == Protocol::Http2 { "http2.remote_reset" } else { "downstream_remote_disconnect" };
+            (Flags::DOWNSTREAM_CONNECTION_TERMINATION, detail.into())
+        }
+        BodyError::ClientProtocol(detail) => (Flags::DOWNSTREAM_PROTOCOL_ERROR, (*detail).into()),
+        BodyError::Upstream(failure) => {
+            manager.router.rq_reset_after_downstream_response_started().inc();
+            (failure.flag(), failure.detail().replace("before_response_started", "after_response_started").into())
+        }
+        BodyError::Timeout("response_timeout") => (Failure::Timeout.flag(), "response_timeout".into()),
+        BodyError::Timeout("stream_idle_timeout") => (Flags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout".into()),
+        BodyError::Timeout(detail) => (Flags::default(), (*detail).into()),
+    };
+    info.flags.insert(flags);
+    info.detail = Some(detail);
+}
+
 /// Counts an open connection.
 struct Open {
     manager: Arc<Manager>,
     since: Instant,
     tls: bool,
+    http2: Option<bool>,
+}
+
+impl Open {
+    /// Notes the protocol, once it is known.
+    fn speaks(&mut self, http2: Option<bool>) {
+        let stats = &self.manager.stats;
+        self.http2 = http2;
+        match http2 {
+            Some(true) => {
+                stats.downstream_cx_http2_total().inc();
+                stats.downstream_cx_http2_active().inc();
+            }
+            Some(false) => {
+                stats.downstream_cx_http1_total().inc();
+                stats.downstream_cx_http1_active().inc();
+            }
+            None => {}
+        }
+    }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
         let stats = &self.manager.stats;
         stats.downstream_cx_active().dec();
+        match self.http2 {
+            Some(true) => stats.downstream_cx_http2_active().dec(),
+            Some(false) => stats.downstream_cx_http1_active().dec(),
+            None => {}
+        }
         if self.tls {
             stats.downstream_cx_ssl_active().dec();
         }
