@@ -10,7 +10,7 @@ import { Failure, main } from '../scripts/lib/fail.mjs';
 import { cacheDir, ensureDir, platform, root } from '../scripts/lib/paths.mjs';
 import { needTool, seconds as took } from '../scripts/lib/run.mjs';
 import { buildNative, installDebian, installEnvoy, installNodeModules, needNode } from '../scripts/lib/setup.mjs';
-import { largeConfig, nginxUpstream } from './lib/config.mjs';
+import { largeConfig, lastRoute, nginxUpstream } from './lib/config.mjs';
 import { h2load, wrk } from './lib/load.mjs';
 import { cpuSeconds, median, memory } from './lib/measure.mjs';
 import { layPackage, peers as allPeers } from './lib/peers.mjs';
@@ -19,7 +19,7 @@ import { printIdle, printLarge, printLoad, printTargets } from './lib/report.mjs
 
 const HELP = `npm run bench -- [options]
   --only NAMES        peers, separated by commas: plenipo, 'plenipo in Node', Envoy, nginx, HAProxy, http-proxy, fast-proxy
-  --scenarios NAMES   of h1, h2, tls, idle, large, mib, handshake (default: all but the last two)
+  --scenarios NAMES   of h1, h2, tls, idle, large, mib, handshake, routes (default: all but the last three)
   --seconds N         how long each measurement runs (default 4)
   --rounds N          how often each is repeated; the median counts (default 3)
   --count N           clusters and virtual hosts of 'large' (default 10000)
@@ -60,13 +60,14 @@ const LOADS = {
   h2: { title: 'HTTP/2 in, HTTP/1.1 out, 16 connections x 10 streams, 128-byte body', h2: true },
   tls: { title: 'TLS and HTTP/1.1, 64 kept-alive connections, 128-byte body', tls: true },
   mib: { title: 'HTTP/1.1, 16 kept-alive connections, 1 MiB body', path: '/mib', connections: 16 },
+  routes: { title: 'As the first, with 10,000 routes in one virtual host, the last but one of which matches', routes: 10_000, path: lastRoute(10_000) },
   handshake: { title: 'A new TLS connection for each request, 16 at once', tls: true, connections: 16, headers: ['Connection: close'] },
 };
 
 /** One measurement of one peer under load. */
 async function measureLoad(peer, { scenario, seconds, upstream, certificate }) {
-  const { h2 = false, tls = false, path = '/', connections, headers } = LOADS[scenario];
-  return withPeer(peer, { upstream, tls: tls ? certificate : undefined, h2 }, async ({ job, child, port }) => {
+  const { h2 = false, tls = false, path = '/', connections, headers, routes } = LOADS[scenario];
+  return withPeer(peer, { upstream, tls: tls ? certificate : undefined, h2, routes }, async ({ job, child, port }) => {
     await answering(child, job.port, { tls });
     const url = `${tls ? 'https' : 'http'}://127.0.0.1:${port}${path}`;
     const load = (duration) =>
@@ -217,9 +218,9 @@ await main(async () => {
     const certificate = makeCertificate(work);
 
     const results = { at: new Date().toISOString(), cpu: cpus()[0].model, kernel: execFileSync('uname', ['-r'], { encoding: 'utf8' }).trim(), seconds, rounds: count };
-    for (const [scenario, { h2, tls }] of Object.entries(LOADS)) {
+    for (const [scenario, { h2, tls, routes }] of Object.entries(LOADS)) {
       if (!scenarios.includes(scenario)) continue;
-      const able = names.filter((name) => (!h2 || peers[name].h2) && (!tls || peers[name].tls));
+      const able = names.filter((name) => (!h2 || peers[name].h2) && (!tls || peers[name].tls) && (!routes || peers[name].large));
       results[scenario] = await rounds(able, peers, count, scenario, (peer) => measureLoad(peer, { scenario, seconds, upstream, certificate }));
     }
     if (scenarios.includes('idle')) results.idle = await rounds(names, peers, 1, 'idle', (peer) => measureIdle(peer, { upstream }));

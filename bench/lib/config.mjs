@@ -1,7 +1,8 @@
 // The same work for every peer: one listener, one route, one upstream, keep-alive on both sides, a request id, one log line a request.
 
-/** Envoy's configuration, as JSON, for Envoy and for us. `tls` is { cert, key } as file names. */
-export function envoyConfig({ port, upstream, log, tls }) {
+/** Envoy's configuration, as JSON, for Envoy and for us. `tls` is { cert, key } as file names; `routes` is how many
+ * routes there are, of which `lastRoute` is the last that is not for everything. */
+export function envoyConfig({ port, upstream, log, tls, routes = 1 }) {
   return {
     static_resources: {
       listeners: [
@@ -24,7 +25,7 @@ export function envoyConfig({ port, upstream, log, tls }) {
                     ],
                     route_config: {
                       name: 'local',
-                      virtual_hosts: [{ name: 'all', domains: ['*'], routes: [{ match: { prefix: '/' }, route: { cluster: 'app' } }] }],
+                      virtual_hosts: [{ name: 'all', domains: ['*'], routes: routeList(routes) }],
                     },
                     http_filters: [
                       { name: 'envoy.filters.http.router', typed_config: { '@type': 'type.googleapis.com/envoy.extensions.filters.http.router.v3.Router' } },
@@ -51,6 +52,15 @@ export function envoyConfig({ port, upstream, log, tls }) {
       clusters: [cluster('app', upstream)],
     },
   };
+}
+
+/** The path of the last route but one of many. */
+export const lastRoute = (routes) => `/api/v${(routes - 2) % 7}/resource-${routes - 2}`;
+
+function routeList(count) {
+  const route = { cluster: 'app' };
+  const own = Array.from({ length: count - 1 }, (_, i) => ({ match: { [i % 2 ? 'path' : 'path_separated_prefix']: `/api/v${i % 7}/resource-${i}` }, route }));
+  return [...own, { match: { prefix: '/' }, route }];
 }
 
 function cluster(name, port) {

@@ -3,7 +3,11 @@
 use plenipo_api::{Input, Options, Severity};
 
 use super::*;
-use crate::http::header::{HeaderList, Known};
+use crate::{
+    http::header::{HeaderList, Known},
+    route::{Lookup, tests::info},
+    stream_info::StreamInfo,
+};
 
 fn read(yaml: &str) -> plenipo_api::Loaded {
     plenipo_api::read(&RouteConfiguration::full_name(), vec![Input::yaml(yaml)], &Options::default()).expect("valid by the schema")
@@ -41,6 +45,10 @@ fn request(host: &str, path: &str) -> HeaderList {
     list
 }
 
+fn lookup<'r>(headers: &'r HeaderList, info: &'r StreamInfo) -> Lookup<'r> {
+    Lookup { headers, info, random: 0 }
+}
+
 #[test]
 fn the_articles_routes() {
     let table = good(
@@ -66,7 +74,7 @@ virtual_hosts:
         ("other", "/12a", "app", Some(15_000)),
     ] {
         let list = request(host, path);
-        let found = table.find(&list, 0).unwrap();
+        let found = table.find(lookup(&list, &info())).unwrap();
         assert_eq!(found.cluster(&list), want, "{host}{path}");
         assert_eq!(found.forward().unwrap().timeout.map(|t| t.as_millis()), timeout);
     }
@@ -89,8 +97,8 @@ fn a_full_forwarding_route() {
     ));
     let route = &table.hosts()[0].routes[0];
     assert_eq!(route.name.as_deref(), Some("r1"));
-    assert_eq!((route.headers.len(), route.query.len(), route.grpc), (2, 1, true));
-    assert_eq!(route.fraction.map(|f| (f.numerator, f.denominator)), Some((5, 1_000_000)));
+    assert_eq!((route.conditions.headers.len(), route.conditions.query.len(), route.conditions.grpc), (2, 1, true));
+    assert_eq!(route.conditions.fraction.map(|f| (f.numerator, f.denominator)), Some((5, 1_000_000)));
     assert!(matches!(&route.request_headers.add[0].value, crate::route::HeaderValue::Literal(v) if **v == *b"100%"));
     assert_eq!(route.response_headers.remove[0].as_str(), "x-gone");
     assert!(route.filters["f"].config.is_some());
@@ -125,7 +133,7 @@ fn redirects_and_direct_responses() {
           {match: {prefix: /}, direct_response: {status: 404, body: {inline_string: gone}}}]",
     ));
     let list = request("x", "/r/a?q");
-    let found = table.find(&list, 0).unwrap();
+    let found = table.find(lookup(&list, &info())).unwrap();
     assert_eq!(found.response_status(), Some(308));
     assert_eq!(found.location(&list).unwrap(), b"https://h:8443/n/a");
     let Action::DirectResponse(direct) = &table.hosts()[0].routes[1].action else { panic!("not a direct response") };
@@ -140,7 +148,7 @@ fn filters_can_be_left_out() {
             b: {'@type': type.googleapis.com/envoy.config.route.v3.FilterConfig, config: {'@type': type.googleapis.com/google.protobuf.Empty}}}}]",
     ));
     let list = request("x", "/");
-    let found = table.find(&list, 0).unwrap();
+    let found = table.find(lookup(&list, &info())).unwrap();
     assert_eq!((found.filter_disabled("a"), found.filter_configs("a").len()), (Some(true), 0));
     assert_eq!(found.filter_configs("b")[0].downcast_ref::<String>().unwrap(), "b type.googleapis.com/google.protobuf.Empty");
 }

@@ -17,7 +17,7 @@ use crate::{
     filter::{FilterFactory, Verdict, chain::Chain},
     format,
     forward::forward,
-    route::RouteTable,
+    route::{Lookup, RouteTable},
     stats::{HttpStats, ListenerHttpStats, RouterStats, TracingStats},
     stream_info::{Protocol, StreamInfo},
 };
@@ -107,7 +107,7 @@ async fn decide(stream: &mut Stream, manager: &Arc<Manager>, chain: &mut Chain) 
 }
 
 fn route(stream: &mut Stream, manager: &Arc<Manager>) {
-    stream.route = manager.routes.find(&stream.headers, stream.random);
+    stream.route = manager.routes.find(Lookup { headers: &stream.headers, info: &stream.info, random: stream.random });
     if let Some(found) = &stream.route {
         stream.info.route_name = found.route().name.clone();
         stream.info.virtual_host = Some(found.vhost().name.clone());

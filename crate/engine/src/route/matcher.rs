@@ -1,53 +1,122 @@
 //! The conditions of a route: path, headers, query parameters, gRPC, runtime fraction.
 
-use super::pattern::{Pattern, StringMatch};
-use crate::http::header::{HeaderList, HeaderName, Known};
+use super::pattern::{Case, Pattern, StringMatch};
+use crate::{
+    http::header::{HeaderList, HeaderName, Known},
+    stream_info::StreamInfo,
+};
+
+/// `RouteMatch`: what a request must be for a route; all that is said must hold.
+#[derive(Clone, Debug)]
+pub struct Conditions {
+    /// `prefix` and its siblings
+    pub path: PathMatch,
+    /// `headers`
+    pub headers: Vec<HeaderMatch>,
+    /// `query_parameters`
+    pub query: Vec<QueryMatch>,
+    /// `grpc`
+    pub grpc: bool,
+    /// `runtime_fraction`
+    pub fraction: Option<RuntimeFraction>,
+}
+
+/// What a route is looked up by.
+#[derive(Clone, Copy)]
+pub struct Lookup<'r> {
+    /// The request's headers, pseudo-headers and `x-forwarded-proto` among them.
+    pub headers: &'r HeaderList,
+    /// What is known of the stream.
+    pub info: &'r StreamInfo,
+    /// One number a stream, of which every random choice is made.
+    pub random: u64,
+}
+
+impl Conditions {
+    /// This path and nothing else.
+    pub fn new(path: PathMatch) -> Conditions {
+        Conditions { path, headers: Vec::new(), query: Vec::new(), grpc: false, fraction: None }
+    }
+
+    /// Whether a request matches. `path` is as the table wants it: without query, maybe without parameters; absent for
+    /// CONNECT.
+    pub(super) fn hold(&self, path: Option<&[u8]>, request: Lookup<'_>) -> bool {
+        self.path.matches(path, request.headers)
+            && self.fraction.is_none_or(|f| f.matches(request.random))
+            && (!self.grpc || is_grpc(request.headers))
+            && self.headers.iter().all(|m| m.matches(request.headers))
+            && self.query.iter().all(|m| m.matches(request.headers.path()))
+    }
+}
 
 /// How a route matches the path; query and fragment never take part.
 #[derive(Clone, Debug)]
 pub enum PathMatch {
-    /// `prefix`
-    Prefix(Box<[u8]>),
-    /// `prefix` with `case_sensitive: false`; held in lower case.
-    PrefixIgnoreCase(Box<[u8]>),
+    /// `prefix`; in lower case where case is ignored, as the next two.
+    Prefix(Box<[u8]>, Case),
     /// `path`
-    Exact(Box<[u8]>),
-    /// `path` with `case_sensitive: false`; held in lower case.
-    ExactIgnoreCase(Box<[u8]>),
+    Exact(Box<[u8]>, Case),
     /// `path_separated_prefix`: the path itself, or anything below it.
-    Separated(Box<[u8]>),
-    /// `path_separated_prefix` with `case_sensitive: false`; held in lower case.
-    SeparatedIgnoreCase(Box<[u8]>),
+    Separated(Box<[u8]>, Case),
     /// `safe_regex`
     Regex(Pattern),
+    /// `connect_matcher`: any CONNECT request.
+    Connect,
+}
+
+/// What the index files a path condition under.
+pub(super) enum Key<'m> {
+    /// Only this path can match.
+    Whole(&'m [u8], Case),
+    /// Only paths that begin so can match.
+    Beginning(&'m [u8], Case),
+    /// Only this path and those below it can match.
+    Segments(&'m [u8], Case),
+    /// Any request can.
+    None,
 }
 
 impl PathMatch {
-    /// Whether `path`, without query and fragment, matches.
-    pub fn matches(&self, path: &[u8]) -> bool {
-        let begins = |wanted: &[u8]| path.get(..wanted.len()).is_some_and(|p| p.eq_ignore_ascii_case(wanted));
-        let separated = |wanted: &[u8]| path.len() == wanted.len() || path.get(wanted.len()) == Some(&b'/');
+    /// `prefix`
+    pub fn prefix(text: &str, case: Case) -> PathMatch {
+        PathMatch::Prefix(case.fold(text), case)
+    }
+
+    /// `path`
+    pub fn exact(text: &str, case: Case) -> PathMatch {
+        PathMatch::Exact(case.fold(text), case)
+    }
+
+    /// `path_separated_prefix`
+    pub fn separated(text: &str, case: Case) -> PathMatch {
+        PathMatch::Separated(case.fold(text), case)
+    }
+
+    fn matches(&self, path: Option<&[u8]>, headers: &HeaderList) -> bool {
+        let Some(path) = path else { return matches!(self, PathMatch::Connect) && headers.method() == b"CONNECT" };
         match self {
-            PathMatch::Prefix(wanted) => path.starts_with(wanted),
-            PathMatch::PrefixIgnoreCase(wanted) => begins(wanted),
-            PathMatch::Exact(wanted) => path == &**wanted,
-            PathMatch::ExactIgnoreCase(wanted) => path.eq_ignore_ascii_case(wanted),
-            PathMatch::Separated(wanted) => path.starts_with(wanted) && separated(wanted),
-            PathMatch::SeparatedIgnoreCase(wanted) => begins(wanted) && separated(wanted),
+            PathMatch::Prefix(wanted, case) => case.begins(path, wanted),
+            PathMatch::Exact(wanted, case) => case.equal(path, wanted),
+            PathMatch::Separated(wanted, case) => case.begins(path, wanted) && matches!(path.get(wanted.len()), None | Some(b'/')),
             PathMatch::Regex(pattern) => pattern.matches(path),
+            PathMatch::Connect => headers.method() == b"CONNECT",
+        }
+    }
+
+    pub(super) fn key(&self) -> Key<'_> {
+        match self {
+            PathMatch::Exact(text, case) => Key::Whole(text, *case),
+            PathMatch::Prefix(text, case) => Key::Beginning(text, *case),
+            PathMatch::Separated(text, case) => Key::Segments(text, *case),
+            PathMatch::Regex(_) | PathMatch::Connect => Key::None,
         }
     }
 
     /// How much of `path` a prefix rewrite replaces.
     pub(super) fn matched_len(&self, path: &[u8]) -> usize {
         match self {
-            PathMatch::Prefix(p)
-            | PathMatch::PrefixIgnoreCase(p)
-            | PathMatch::Exact(p)
-            | PathMatch::ExactIgnoreCase(p)
-            | PathMatch::Separated(p)
-            | PathMatch::SeparatedIgnoreCase(p) => p.len().min(path.len()),
-            PathMatch::Regex(_) => without_query(path).len(),
+            PathMatch::Prefix(text, _) | PathMatch::Exact(text, _) | PathMatch::Separated(text, _) => text.len().min(path.len()),
+            PathMatch::Regex(_) | PathMatch::Connect => without_query(path).len(),
         }
     }
 }

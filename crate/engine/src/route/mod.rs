@@ -11,12 +11,12 @@ mod pattern;
 mod retry;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use action::{
     Action, Choice, Destination, DirectResponse, Forward, HostRewrite, PathRedirect, PathRewrite, Redirect, Upgrade, WeightedCluster,
 };
-pub use matcher::{HeaderMatch, HeaderTest, PathMatch, QueryMatch, RuntimeFraction};
+pub use matcher::{Conditions, HeaderMatch, HeaderTest, Lookup, PathMatch, QueryMatch, RuntimeFraction};
 pub use mutation::{AppendAction, HeaderAddition, HeaderMutations, HeaderValue};
 pub use pattern::{Case, Pattern, Rewrite, StringMatch};
 pub use retry::{BackOff, Retriable, RetryOn, RetryPolicy};

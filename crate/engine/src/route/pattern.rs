@@ -130,18 +130,22 @@ impl Case {
         if ignore { Case::Ignored } else { Case::Sensitive }
     }
 
-    fn fold(self, text: &str) -> Box<[u8]> {
+    pub(super) fn fold(self, text: &str) -> Box<[u8]> {
         match self {
             Case::Sensitive => text.as_bytes().into(),
             Case::Ignored => text.to_ascii_lowercase().into_bytes().into(),
         }
     }
 
-    fn equal(self, a: &[u8], b: &[u8]) -> bool {
+    pub(super) fn equal(self, a: &[u8], b: &[u8]) -> bool {
         match self {
             Case::Sensitive => a == b,
             Case::Ignored => a.eq_ignore_ascii_case(b),
         }
+    }
+
+    pub(super) fn begins(self, text: &[u8], wanted: &[u8]) -> bool {
+        text.get(..wanted.len()).is_some_and(|beginning| self.equal(beginning, wanted))
     }
 }
 
@@ -170,7 +174,7 @@ impl StringMatch {
     pub fn matches(&self, value: &[u8]) -> bool {
         match self {
             StringMatch::Exact(wanted, case) => case.equal(value, wanted),
-            StringMatch::Prefix(wanted, case) => value.get(..wanted.len()).is_some_and(|v| case.equal(v, wanted)),
+            StringMatch::Prefix(wanted, case) => case.begins(value, wanted),
             StringMatch::Suffix(wanted, case) => {
                 value.len().checked_sub(wanted.len()).is_some_and(|from| case.equal(&value[from..], wanted))
             }

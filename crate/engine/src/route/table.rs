@@ -5,8 +5,9 @@ use std::{any::Any, collections::HashMap, fmt, sync::Arc};
 use super::{
     action::{Action, Destination, Forward},
     index::PathIndex,
-    matcher::{HeaderMatch, PathMatch, QueryMatch, RuntimeFraction, is_grpc, without_query},
+    matcher::{Conditions, Lookup, PathMatch, without_query},
     mutation::HeaderMutations,
+    pattern::Case,
     retry::RetryPolicy,
 };
 use crate::{
@@ -112,7 +113,7 @@ impl VirtualHost {
     pub fn new(name: impl Into<Arc<str>>, routes: Vec<Route>) -> VirtualHost {
         VirtualHost {
             name: name.into(),
-            index: PathIndex::new(routes.iter().map(|r| &r.path)),
+            index: PathIndex::new(routes.iter().map(|r| &r.conditions.path)),
             routes,
             require_tls: RequireTls::None,
             request_headers: HeaderMutations::default(),
@@ -125,15 +126,14 @@ impl VirtualHost {
         }
     }
 
-    fn find(&self, settings: &TableSettings, headers: &HeaderList, random: u64) -> Option<usize> {
-        // Without `:path` (CONNECT) only a connect matcher could match.
-        let mut path = without_query(headers.get(Known::Path)?);
+    fn find(&self, settings: &TableSettings, request: Lookup<'_>) -> Option<usize> {
+        let mut path = request.headers.get(Known::Path).map(without_query);
         if settings.ignore_path_parameters {
-            path = &path[..memchr::memchr(b';', path).unwrap_or(path.len())];
+            path = path.map(|path| &path[..memchr::memchr(b';', path).unwrap_or(path.len())]);
         }
         match &self.index {
-            Some(index) => index.find(path, |at| self.routes[at].matches(path, headers, random)),
-            None => self.routes.iter().position(|route| route.matches(path, headers, random)),
+            Some(index) => index.find(path, |at| self.routes[at].conditions.hold(path, request)),
+            None => self.routes.iter().position(|route| route.conditions.hold(path, request)),
         }
     }
 }
@@ -143,16 +143,8 @@ impl VirtualHost {
 pub struct Route {
     /// `name`; absent where it is empty.
     pub name: Option<Arc<str>>,
-    /// The path condition of `match`.
-    pub path: PathMatch,
-    /// `match.headers`; all must match.
-    pub headers: Vec<HeaderMatch>,
-    /// `match.query_parameters`; all must match.
-    pub query: Vec<QueryMatch>,
-    /// `match.grpc`
-    pub grpc: bool,
-    /// `match.runtime_fraction`
-    pub fraction: Option<RuntimeFraction>,
+    /// `match`
+    pub conditions: Conditions,
     /// What it does.
     pub action: Action,
     /// `request_headers_to_add` and `request_headers_to_remove`
@@ -167,29 +159,17 @@ pub struct Route {
 }
 
 impl Route {
-    /// A route with a path condition and an action and nothing else.
-    pub fn new(path: PathMatch, action: Action) -> Route {
+    /// A route with conditions and an action and nothing else.
+    pub fn new(conditions: Conditions, action: Action) -> Route {
         Route {
             name: None,
-            path,
-            headers: Vec::new(),
-            query: Vec::new(),
-            grpc: false,
-            fraction: None,
+            conditions,
             action,
             request_headers: HeaderMutations::default(),
             response_headers: HeaderMutations::default(),
             buffer_limit: None,
             filters: FilterConfigs::new(),
         }
-    }
-
-    fn matches(&self, path: &[u8], headers: &HeaderList, random: u64) -> bool {
-        self.path.matches(path)
-            && self.fraction.is_none_or(|f| f.matches(random))
-            && (!self.grpc || is_grpc(headers))
-            && self.headers.iter().all(|m| m.matches(headers))
-            && self.query.iter().all(|m| m.matches(headers.path()))
     }
 }
 
@@ -294,7 +274,7 @@ pub enum RouteKind {
 impl RouteTable {
     /// A table of these hosts; `domains` tells which domain belongs to which.
     pub fn new(settings: TableSettings, hosts: Vec<VirtualHost>, domains: Domains) -> RouteTable {
-        let tls_redirect = Route::new(PathMatch::Prefix(Box::default()), Action::TlsRedirect);
+        let tls_redirect = Route::new(Conditions::new(PathMatch::prefix("", Case::Sensitive)), Action::TlsRedirect);
         RouteTable { settings, hosts, domains, tls_redirect }
     }
 
@@ -303,14 +283,14 @@ impl RouteTable {
         &self.hosts
     }
 
-    /// The route of a request. `random` is one number a stream, of which every random choice is made. `:authority`,
-    /// `:path` and `x-forwarded-proto` are read beside the headers that routes name.
-    pub fn find(self: &Arc<Self>, headers: &HeaderList, random: u64) -> Option<RouteMatch> {
-        let (host, kind) = self.lookup(headers, random)?;
+    /// The route of a request.
+    pub fn find(self: &Arc<Self>, request: Lookup<'_>) -> Option<RouteMatch> {
+        let (host, kind) = self.lookup(request)?;
         Some(RouteMatch { table: self.clone(), host, kind })
     }
 
-    fn lookup(&self, headers: &HeaderList, random: u64) -> Option<(u32, RouteKind)> {
+    fn lookup(&self, request: Lookup<'_>) -> Option<(u32, RouteKind)> {
+        let headers = request.headers;
         let number = self.domains.find(headers.get(Known::Authority), self.settings.ignore_port)?;
         let host = &self.hosts[number];
         let scheme = headers.get(Known::ForwardedProto)?;
@@ -322,9 +302,9 @@ impl RouteTable {
         if redirect {
             return Some((number as u32, RouteKind::TlsRedirect));
         }
-        let route = host.find(&self.settings, headers, random)?;
+        let route = host.find(&self.settings, request)?;
         let weighted = match &host.routes[route].action {
-            Action::Forward(forward) => forward.destination.choose(headers, random),
+            Action::Forward(forward) => forward.destination.choose(headers, request.random),
             _ => 0,
         };
         Some((number as u32, RouteKind::Route(route as u32, weighted as u32)))
@@ -395,7 +375,7 @@ impl RouteMatch {
         let levels = [&route.request_headers, &self.vhost().request_headers, &self.table.settings.request_headers];
         self.in_order(levels, |level| level.apply_to_request(headers, info));
         forward.rewrite_host(headers, keep_original);
-        if let Some(path) = forward.path_rewrite.apply(&route.path, headers.path()) {
+        if let Some(path) = forward.path_rewrite.apply(&route.conditions.path, headers.path()) {
             if keep_original {
                 let old = headers.path().to_vec();
                 headers.set(Known::EnvoyOriginalPath, &old);
@@ -451,7 +431,7 @@ impl RouteMatch {
         let plain = |scheme: &[u8]| [scheme, b"://", headers.authority(), headers.path()].concat();
         match self.action() {
             Action::Forward(_) => None,
-            Action::Redirect(redirect) => Some(redirect.location(&self.route().path, headers)),
+            Action::Redirect(redirect) => Some(redirect.location(&self.route().conditions.path, headers)),
             Action::DirectResponse(_) => Some(plain(headers.get(Known::Scheme).unwrap_or_default())),
             Action::TlsRedirect => Some(plain(b"https")),
         }

@@ -1,0 +1,185 @@
+//! Compiles what routes do: clusters to forward to, hosts to write, redirects, direct responses.
+
+// Deprecated fields are Envoy's, and are read as long as Envoy reads them.
+#![allow(deprecated)]
+
+use plenipo_api::proto::envoy::config::route::v3::{
+    self as proto,
+    redirect_action::{PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier},
+    route_action::{ClusterSpecifier, HostRewriteSpecifier},
+    weighted_cluster::{ClusterWeight, RandomValueSpecifier, cluster_weight},
+};
+
+use super::{
+    super::{headers, issues::At, value},
+    Compiler, REQUEST, RESPONSE,
+};
+use crate::{
+    http::header::HeaderName,
+    route::{Choice, Destination, DirectResponse, HostRewrite, PathRedirect, PathRewrite, Redirect, WeightedCluster},
+};
+
+impl Compiler<'_, '_> {
+    pub(super) fn destination(&mut self, config: &proto::RouteAction, at: &At<'_>) -> Option<Destination> {
+        match &config.cluster_specifier {
+            Some(ClusterSpecifier::Cluster(name)) => Some(Destination::Cluster(name.as_str().into())),
+            Some(ClusterSpecifier::ClusterHeader(name)) => Some(Destination::Header(HeaderName::of_request(name))),
+            Some(ClusterSpecifier::WeightedClusters(weighted)) => self.weighted(weighted, &at.field("weighted_clusters")),
+            Some(ClusterSpecifier::ClusterSpecifierPlugin(_)) => {
+                self.issues.push(at.field("cluster_specifier_plugin").unsupported("cluster specifier plugins are not implemented"));
+                None
+            }
+            Some(ClusterSpecifier::InlineClusterSpecifierPlugin(_)) => {
+                let at = at.field("inline_cluster_specifier_plugin");
+                self.issues.push(at.unsupported("cluster specifier plugins are not implemented"));
+                None
+            }
+            None => {
+                self.issues.push(at.invalid("a route needs a cluster").expected("cluster, cluster_header or weighted_clusters"));
+                None
+            }
+        }
+    }
+
+    fn weighted(&mut self, config: &proto::WeightedCluster, at: &At<'_>) -> Option<Destination> {
+        let clusters_at = at.field("clusters");
+        let clusters: Vec<WeightedCluster> =
+            config.clusters.iter().enumerate().filter_map(|(i, c)| self.weighted_cluster(c, &clusters_at.index(i))).collect();
+        if clusters.len() < config.clusters.len() {
+            return None;
+        }
+        let total: u64 = clusters.iter().map(|c| u64::from(c.weight)).sum();
+        if total == 0 {
+            self.issues.push(at.invalid("Sum of weights in the weighted_cluster must be greater than 0."));
+            return None;
+        }
+        if total > u64::from(u32::MAX) {
+            let message = format!("The sum of weights of all weighted clusters cannot be greater than {}", u32::MAX);
+            self.issues.push(at.invalid(message).got(total.to_string()));
+            return None;
+        }
+        let by_header = match &config.random_value_specifier {
+            Some(RandomValueSpecifier::HeaderName(name)) => Some(HeaderName::of_request(name)),
+            Some(RandomValueSpecifier::UseHashPolicy(true)) => {
+                self.issues.push(at.field("use_hash_policy").unsupported("hash policies are not implemented"));
+                return None;
+            }
+            Some(RandomValueSpecifier::UseHashPolicy(false)) | None => None,
+        };
+        Some(Destination::Weighted { clusters, total, by_header })
+    }
+
+    fn weighted_cluster(&mut self, config: &ClusterWeight, at: &At<'_>) -> Option<WeightedCluster> {
+        let cluster = match (config.name.as_str(), config.cluster_header.as_str()) {
+            (name, "") if !name.is_empty() => Choice::Name(name.into()),
+            ("", header) if !header.is_empty() => Choice::Header(HeaderName::of_request(header)),
+            ("", _) => {
+                self.issues.push(at.invalid("At least one of name or cluster_header need to be specified"));
+                return None;
+            }
+            _ => {
+                self.issues.push(at.invalid("Only one of name or cluster_header can be specified"));
+                return None;
+            }
+        };
+        Some(WeightedCluster {
+            cluster,
+            weight: config.weight.unwrap_or(0),
+            host_rewrite: config.host_rewrite_specifier.as_ref().and_then(|h| match h {
+                cluster_weight::HostRewriteSpecifier::HostRewriteLiteral(host) => (!host.is_empty()).then(|| host.as_bytes().into()),
+            }),
+            request_headers: headers::mutations(
+                &config.request_headers_to_add,
+                &config.request_headers_to_remove,
+                REQUEST,
+                at,
+                self.issues,
+            ),
+            response_headers: headers::mutations(
+                &config.response_headers_to_add,
+                &config.response_headers_to_remove,
+                RESPONSE,
+                at,
+                self.issues,
+            ),
+            filters: self.filter_configs(&config.typed_per_filter_config, at),
+        })
+    }
+
+    pub(super) fn host_rewrite(&mut self, config: &proto::RouteAction, at: &At<'_>) -> HostRewrite {
+        match &config.host_rewrite_specifier {
+            Some(HostRewriteSpecifier::HostRewriteLiteral(host)) if !host.is_empty() => HostRewrite::Literal(host.as_bytes().into()),
+            Some(HostRewriteSpecifier::AutoHostRewrite(true)) => HostRewrite::Auto,
+            Some(HostRewriteSpecifier::HostRewriteHeader(name)) if !name.is_empty() => HostRewrite::Header(HeaderName::of_request(name)),
+            Some(HostRewriteSpecifier::HostRewritePathRegex(rewrite)) => {
+                let rewrite = value::rewrite(rewrite, &at.field("host_rewrite_path_regex"), self.issues);
+                rewrite.map_or(HostRewrite::None, HostRewrite::PathRegex)
+            }
+            Some(HostRewriteSpecifier::HostRewrite(_)) => {
+                self.issues.push(at.field("host_rewrite").unsupported("host_rewrite formats are not implemented"));
+                HostRewrite::None
+            }
+            _ => HostRewrite::None,
+        }
+    }
+
+    pub(super) fn redirect(&mut self, config: &proto::RedirectAction, at: &At<'_>) -> Option<Redirect> {
+        let text = |text: &str| (!text.is_empty()).then(|| Box::from(text));
+        let path = match &config.path_rewrite_specifier {
+            Some(PathRewriteSpecifier::PathRedirect(path)) if !path.is_empty() => PathRedirect::Whole(path.as_bytes().into()),
+            Some(PathRewriteSpecifier::PrefixRewrite(prefix)) if !prefix.is_empty() => {
+                PathRedirect::Rewrite(PathRewrite::Prefix(prefix.as_bytes().into()))
+            }
+            Some(PathRewriteSpecifier::RegexRewrite(rewrite)) => {
+                PathRedirect::Rewrite(PathRewrite::Regex(value::rewrite(rewrite, &at.field("regex_rewrite"), self.issues)?))
+            }
+            Some(PathRewriteSpecifier::PathRewrite(_)) => {
+                self.issues.push(at.field("path_rewrite").unsupported("path_rewrite formats are not implemented"));
+                return None;
+            }
+            _ => PathRedirect::Keep,
+        };
+        let port = match u16::try_from(config.port_redirect) {
+            Ok(port) => (port != 0).then_some(port),
+            Err(_) => {
+                self.issues.push(at.field("port_redirect").invalid("not a port").got(config.port_redirect.to_string()));
+                return None;
+            }
+        };
+        Some(Redirect {
+            status: match RedirectResponseCode::try_from(config.response_code) {
+                Ok(RedirectResponseCode::Found) => 302,
+                Ok(RedirectResponseCode::SeeOther) => 303,
+                Ok(RedirectResponseCode::TemporaryRedirect) => 307,
+                Ok(RedirectResponseCode::PermanentRedirect) => 308,
+                Ok(RedirectResponseCode::MovedPermanently) | Err(_) => 301,
+            },
+            scheme: match &config.scheme_rewrite_specifier {
+                Some(SchemeRewriteSpecifier::HttpsRedirect(true)) => Some("https".into()),
+                Some(SchemeRewriteSpecifier::SchemeRedirect(scheme)) => text(scheme),
+                _ => None,
+            },
+            host: text(&config.host_redirect),
+            port,
+            path,
+            strip_query: config.strip_query,
+        })
+    }
+
+    pub(super) fn direct_response(&mut self, config: &proto::DirectResponseAction, at: &At<'_>) -> Option<DirectResponse> {
+        if config.body_format.is_some() {
+            self.issues.push(at.field("body_format").unsupported("body formats are not implemented"));
+        }
+        let body_at = at.field("body");
+        let body = match &config.body {
+            Some(source) => value::data_source(source, &body_at, self.issues)?,
+            None => Vec::new(),
+        };
+        if body.len() > self.body_limit as usize {
+            let message = format!("response body size is {} bytes; maximum is {}", body.len(), self.body_limit);
+            self.issues.push(body_at.invalid(message).hint("raise max_direct_response_body_size_bytes"));
+        }
+        // The rules of the API bound it to 200 to 599.
+        Some(DirectResponse { status: config.status as u16, body: body.into() })
+    }
+}
