@@ -110,6 +110,8 @@ pub enum Failure {
     Timeout,
     /// The per-try timeout passed.
     PerTryTimeout,
+    /// The per-try idle timeout passed.
+    PerTryIdleTimeout,
 }
 
 impl Failure {
@@ -123,14 +125,14 @@ impl Failure {
             Failure::ConnectionTermination => Flags::UPSTREAM_CONNECTION_TERMINATION,
             Failure::RemoteReset | Failure::RefusedStream => Flags::UPSTREAM_REMOTE_RESET,
             Failure::Protocol(_) => Flags::UPSTREAM_PROTOCOL_ERROR,
-            Failure::Timeout | Failure::PerTryTimeout => Flags::UPSTREAM_REQUEST_TIMEOUT,
+            Failure::Timeout | Failure::PerTryTimeout | Failure::PerTryIdleTimeout => Flags::UPSTREAM_REQUEST_TIMEOUT,
         }
     }
 
     /// The status of the local reply.
     pub fn status(&self) -> u16 {
         match self {
-            Failure::Timeout | Failure::PerTryTimeout => 504,
+            Failure::Timeout | Failure::PerTryTimeout | Failure::PerTryIdleTimeout => 504,
             Failure::Protocol(_) => 502,
             _ => 503,
         }
@@ -141,7 +143,7 @@ impl Failure {
         let reason = match self {
             Failure::NoCluster => return String::new(),
             Failure::NoHealthyHost => return "no healthy upstream".into(),
-            Failure::Timeout | Failure::PerTryTimeout => return "upstream request timeout".into(),
+            Failure::Timeout | Failure::PerTryTimeout | Failure::PerTryIdleTimeout => return "upstream request timeout".into(),
             Failure::Overflow => "overflow",
             Failure::Connect(_) => "remote connection failure",
             Failure::ConnectTimeout => "connection timeout",
@@ -171,6 +173,7 @@ impl Failure {
             Failure::Protocol(_) => "upstream_reset_before_response_started{protocol_error}".into(),
             Failure::Timeout => "response_timeout".into(),
             Failure::PerTryTimeout => "upstream_per_try_timeout".into(),
+            Failure::PerTryIdleTimeout => "upstream_per_try_idle_timeout".into(),
         }
     }
 }

@@ -1,14 +1,13 @@
-//! One attempt at sending a request to one host.
+//! One attempt at sending a request to one host: it gets a connection, sends, and waits for the head of the answer.
 
 use std::{
-    future::poll_fn,
+    rc::Rc,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
 use crate::{
-    balance,
     cluster::{ActiveRequest, Cluster, Host, Outcome, Permit, Priority},
     error::Failure,
     http::{
@@ -16,106 +15,195 @@ use crate::{
         header::HeaderList,
         stream::Stream,
     },
-    route::RetryPolicy,
-    upstream::{self, Exchange, request::Source},
+    route::HostRewrite,
+    stream_info::StreamInfo,
+    upstream::{
+        Connecting, Connection, Exchange,
+        pool::HostPool,
+        request::{Cursor, Source},
+    },
     worker::timer::Deadline,
 };
 
-/// The hosts that a request was sent to before.
-#[derive(Default)]
-pub struct Tried(Vec<Arc<Host>>);
-
-impl Tried {
-    /// A host for the next attempt, of the hosts that the cluster has now.
-    pub fn pick(&mut self, stream: &Stream, cluster: &Arc<Cluster>, retry: Option<&RetryPolicy>) -> Result<Arc<Host>, Failure> {
-        let hosts = cluster.hosts();
-        let avoid = retry.filter(|r| r.avoid_previous_hosts && !self.0.is_empty()).map(|r| r.host_selection_attempts);
-        let host = stream.worker.with_cursor(cluster, |cursor, random| match avoid {
-            Some(attempts) => balance::pick_other(&cluster.settings.policy, &hosts, cursor, random, &self.0, attempts).cloned(),
-            None => balance::pick(&cluster.settings.policy, &hosts, cursor, random).cloned(),
-        });
-        let host = host.ok_or(Failure::NoHealthyHost)?;
-        if retry.is_some_and(|r| r.avoid_previous_hosts) {
-            self.0.push(host.clone());
-        }
-        Ok(host)
-    }
-}
-
 /// One attempt.
 pub struct Attempt {
-    exchange: Exchange,
-    request: ActiveRequest,
+    state: State,
+    host: Arc<Host>,
     cluster: Arc<Cluster>,
+    source: Source,
+    limits: Limits,
+    /// The limits run: since both the connection and the end of the request are there, as in Envoy.
+    limited: bool,
     per_try: Deadline,
+    idle: Deadline,
+    /// Another attempt was begun beside it, because it is slow: its own end begins none.
+    pub hedged: bool,
+    _permit: Option<Permit>,
+}
+
+enum State {
+    /// A connection is made or waited for.
+    Connecting(Connecting, Rc<HostPool>, Cursor),
+    Sent(Sent),
+    /// It failed before it had a connection.
+    Failed(Failure),
+}
+
+struct Sent {
+    exchange: Exchange,
+    since: Instant,
+    _request: ActiveRequest,
     _active: Active,
-    _permit: Permit,
+}
+
+/// How long one attempt may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// `per_try_timeout`: until the head of the answer.
+    pub per_try: Option<Duration>,
+    /// `per_try_idle_timeout`: between two pieces of the answer.
+    pub idle: Option<Duration>,
+}
+
+/// What became of an attempt.
+pub enum Progress {
+    /// An interim answer (1xx) came.
+    Interim(HeaderList),
+    /// The head of the final answer came.
+    Answer(HeaderList),
+    /// It failed; nothing more will come of it.
+    Failed(Failure),
+    /// It took longer than its limits allow, and could go on.
+    Late(Failure),
 }
 
 impl Attempt {
-    /// Gets a connection to the host and begins the request on it.
-    pub async fn begin(
+    /// Begins a request at the host: on a connection that is ready, or on one that comes.
+    pub fn begin(
         stream: &mut Stream,
         cluster: &Arc<Cluster>,
         host: Arc<Host>,
         priority: Priority,
         source: &Source,
-        per_try: Option<Duration>,
-    ) -> Result<Attempt, Failure> {
-        stream.info.upstream_host = Some(host.address());
-        let Some(permit) = cluster.circuit.try_request(priority) else {
-            cluster.stats.upstream_rq_pending_overflow().inc();
-            return Err(Failure::Overflow);
+        limits: Limits,
+    ) -> Attempt {
+        let permit = cluster.circuit.try_request(priority);
+        let mut attempt = Attempt {
+            state: State::Failed(Failure::Overflow),
+            host,
+            cluster: cluster.clone(),
+            source: source.clone(),
+            limits,
+            limited: false,
+            per_try: Deadline::default(),
+            idle: Deadline::default(),
+            hedged: false,
+            _permit: permit,
         };
-        let pool = stream.worker.pools.of(cluster, &host);
-        let mut deadline = Deadline::default();
-        deadline.set(per_try);
-        let begin = upstream::begin(&pool, priority, &stream.headers, source.cursor());
-        let mut begin = std::pin::pin!(begin);
-        let exchange = poll_fn(|cx| {
-            if let Poll::Ready(result) = begin.as_mut().poll(cx) {
-                return Poll::Ready(result);
-            }
-            deadline.poll(cx).map(|()| Err(Failure::PerTryTimeout))
-        })
-        .await?;
-        cluster.stats.upstream_rq_total().inc();
-        cluster.stats.upstream_rq_active().inc();
-        let active = Active(cluster.clone());
-        let now = Instant::now();
-        stream.info.upstream_first_tx = Some(now);
-        stream.info.upstream_local = exchange.local();
-        stream.info.upstream_protocol = Some(exchange.protocol());
-        Ok(Attempt { exchange, request: host.request(), cluster: cluster.clone(), per_try: deadline, _active: active, _permit: permit })
+        attempt.note(&mut stream.info);
+        if attempt._permit.is_none() {
+            cluster.stats.upstream_rq_pending_overflow().inc();
+            return attempt;
+        }
+        let pool = stream.worker.pools.of(cluster, &attempt.host);
+        match pool.ready() {
+            Some(connection) => attempt.send(stream, connection, &pool, source.cursor()),
+            None => attempt.state = State::Connecting(Box::pin(pool.clone().connection(priority)), pool, source.cursor()),
+        }
+        attempt
     }
 
-    /// Waits for the final head of the answer; informational ones are left with the stream.
-    pub async fn head(&mut self, stream: &Stream) -> Result<HeaderList, Failure> {
-        loop {
-            let head = poll_fn(|cx| {
-                if let Poll::Ready(head) = self.exchange.poll_head(cx) {
-                    return Poll::Ready(head);
-                }
-                self.per_try.poll(cx).map(|()| Err(Failure::PerTryTimeout))
-            })
-            .await?;
-            if !head.informational {
-                return Ok(head.headers);
+    fn send(&mut self, stream: &mut Stream, connection: Connection, pool: &Rc<HostPool>, cursor: Cursor) {
+        if let Some(action) = stream.route.as_ref().and_then(|r| r.forward())
+            && matches!(action.host_rewrite, HostRewrite::Auto)
+            && !self.host.hostname.is_empty()
+        {
+            action.set_host(&mut stream.headers, self.host.hostname.as_bytes(), stream.info.attempts == 1);
+        }
+        match Exchange::begin(connection, pool, &stream.headers, cursor) {
+            Ok(exchange) => {
+                self.cluster.stats.upstream_rq_total().inc();
+                self.cluster.stats.upstream_rq_active().inc();
+                let active = Active(self.cluster.clone());
+                self.state = State::Sent(Sent { exchange, since: Instant::now(), _request: self.host.request(), _active: active });
+                self.note(&mut stream.info);
             }
-            if head.headers.status() != 100 || stream.manager.settings.proxy_100_continue {
-                stream.interim.push(head.headers);
+            Err(failure) => self.state = State::Failed(failure),
+        }
+    }
+
+    /// Writes down which upstream this attempt is at.
+    pub fn note(&self, info: &mut StreamInfo) {
+        info.upstream_host = Some(self.host.address());
+        if let State::Sent(sent) = &self.state {
+            info.upstream_first_tx = Some(sent.since);
+            info.upstream_local = sent.exchange.local();
+            info.upstream_protocol = Some(sent.exchange.protocol());
+        }
+    }
+
+    /// Goes on until there is something to tell.
+    pub fn poll(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<Progress> {
+        if let State::Connecting(connecting, ..) = &mut self.state {
+            let connected = ready!(connecting.as_mut().poll(cx));
+            let before = std::mem::replace(&mut self.state, State::Failed(Failure::ConnectionTermination));
+            match (connected, before) {
+                (Ok(connection), State::Connecting(_, pool, cursor)) => self.send(stream, connection, &pool, cursor),
+                (Ok(_), before) => self.state = before,
+                (Err(failure), _) => self.state = State::Failed(failure),
             }
+        }
+        let sent = match &mut self.state {
+            State::Failed(failure) => return Poll::Ready(Progress::Failed(failure.clone())),
+            State::Connecting(..) => return Poll::Pending,
+            State::Sent(sent) => sent,
+        };
+        if let Poll::Ready(head) = sent.exchange.poll_head(cx) {
+            return Poll::Ready(match head {
+                Ok(head) if head.informational => Progress::Interim(head.headers),
+                Ok(head) => Progress::Answer(head.headers),
+                Err(failure) => Progress::Failed(failure),
+            });
+        }
+        self.limit();
+        if self.per_try.poll(cx).is_ready() {
+            self.idle.set(None);
+            self.limits.idle = None;
+            return Poll::Ready(Progress::Late(Failure::PerTryTimeout));
+        }
+        if self.idle.poll(cx).is_ready() {
+            self.per_try.set(None);
+            return Poll::Ready(Progress::Late(Failure::PerTryIdleTimeout));
+        }
+        Poll::Pending
+    }
+
+    /// Starts the limits once the request is over.
+    fn limit(&mut self) {
+        if !self.limited && self.source.is_over() {
+            self.limited = true;
+            self.per_try.set(self.limits.per_try);
+            self.idle.set(self.limits.idle);
         }
     }
 
     /// Counts how the attempt failed.
     pub fn failed(&self, failure: &Failure) {
+        // Before there was a connection, its making was counted.
+        if !self.is_sent() {
+            return;
+        }
         let stats = &self.cluster.stats;
         let outcome = match failure {
             Failure::PerTryTimeout => {
                 stats.upstream_rq_per_try_timeout().inc();
                 Outcome::Timeout
             }
+            Failure::PerTryIdleTimeout => {
+                stats.upstream_rq_per_try_idle_timeout().inc();
+                Outcome::Timeout
+            }
+            Failure::Timeout => Outcome::Timeout,
             Failure::Protocol(_) => {
                 stats.upstream_cx_protocol_error().inc();
                 Outcome::Error
@@ -126,33 +214,54 @@ impl Attempt {
             }
             _ => Outcome::Error,
         };
-        self.request.host().finished(outcome);
+        self.host.finished(outcome);
+    }
+
+    /// Whether the request has a connection.
+    pub fn is_sent(&self) -> bool {
+        matches!(self.state, State::Sent(_))
     }
 
     /// Whether the connection was a reused one that gave no byte of an answer.
     pub fn is_stale(&self) -> bool {
-        self.exchange.reused() && !self.exchange.answered()
+        matches!(&self.state, State::Sent(sent) if sent.exchange.reused() && !sent.exchange.answered())
     }
 
     /// The host.
     pub fn host(&self) -> &Arc<Host> {
-        self.request.host()
+        &self.host
     }
 
     /// The next frame of the answer's body.
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
-        self.exchange.poll_body(cx)
+        let State::Sent(sent) = &mut self.state else { return Poll::Ready(None) };
+        if let Poll::Ready(frame) = sent.exchange.poll_body(cx) {
+            if self.limited {
+                self.idle.set(self.limits.idle);
+            }
+            return Poll::Ready(frame);
+        }
+        self.limit();
+        match self.idle.poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Some(Err(BodyError::Upstream(Failure::PerTryIdleTimeout)))),
+            Poll::Pending => Poll::Pending,
+        }
     }
 
     /// Goes on sending the request.
     pub fn poll_send(&mut self, cx: &mut Context<'_>) {
-        // A failure comes back from the next poll of the body.
-        let _ = self.exchange.poll_send(cx);
+        if let State::Sent(sent) = &mut self.state {
+            // A failure comes back from the next poll of the body.
+            let _ = sent.exchange.poll_send(cx);
+        }
     }
 
-    /// Whether the answer's body is known to be over.
+    /// Whether the answer's body is known to be over; its connection is then free.
     pub fn end_if_over(&mut self) -> bool {
-        self.exchange.sent() && self.exchange.end_if_over()
+        match &mut self.state {
+            State::Sent(sent) => sent.exchange.sent() && sent.exchange.end_if_over(),
+            _ => true,
+        }
     }
 }
 

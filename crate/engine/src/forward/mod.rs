@@ -2,11 +2,11 @@
 
 mod answer;
 mod attempt;
+mod attempts;
+mod policy;
 
 use std::{
     cell::RefCell,
-    future::{Future, poll_fn},
-    pin::pin,
     rc::Rc,
     sync::Arc,
     task::Poll,
@@ -18,17 +18,19 @@ use crate::{
     error::{Failure, Flags},
     http::{
         body::BodyError,
-        header::{HeaderList, Known},
+        header::Known,
         headers,
         local_reply::LocalReply,
         stream::{Response, Stream},
     },
-    route::{Action, Forward, HostRewrite, Retriable, RetryPolicy, RouteMatch},
+    route::{Action, Forward, RouteMatch},
     upstream::request::Source,
     worker::timer::Deadline,
 };
 use answer::Answer;
-use attempt::{Attempt, Tried};
+use attempt::Limits;
+use attempts::{Answered, Attempts};
+use policy::Retries;
 
 /// Answers a request by its route.
 pub async fn forward(stream: &mut Stream) -> Response {
@@ -76,7 +78,7 @@ async fn to_cluster(stream: &mut Stream, route: &RouteMatch, action: &Forward) -
     };
     stream.info.cluster = Some(cluster.name.clone());
 
-    let retry = action.retry.as_ref().filter(|policy| policy.applies_to(&stream.headers));
+    let retry = action.retry.as_deref().filter(|policy| policy.applies_to(&stream.headers));
     let own_headers = !stream.manager.suppress_envoy_headers;
     let per_try = retry.and_then(|policy| policy.per_try_timeout).filter(|t| !t.is_zero());
     if own_headers {
@@ -89,125 +91,20 @@ async fn to_cluster(stream: &mut Stream, route: &RouteMatch, action: &Forward) -
     let source = Source::new(std::mem::take(&mut stream.body), keep);
     let timer = stream.timer.clone();
     let outcome = {
-        let mut attempts = pin!(attempts(stream, route, action, &cluster, retry, per_try, &source));
-        let mut timeout = Timeout { timer: &timer, source: &source, after: action.timeout };
-        poll_fn(|cx| {
-            if let Poll::Ready(outcome) = attempts.as_mut().poll(cx) {
-                return Poll::Ready(Some(outcome));
-            }
-            timeout.poll(cx).map(|()| None)
-        })
-        .await
+        let timeout = Timeout { timer: &timer, source: &source, after: action.timeout };
+        let limits = Limits { per_try, idle: retry.and_then(|policy| policy.per_try_idle_timeout) };
+        let priority = if action.high_priority { Priority::High } else { Priority::Default };
+        let retries = Retries::new(retry, &cluster, priority);
+        Attempts::new(route, action, &cluster, &source, timeout, limits, retries).run(stream).await
     };
     source.forget();
-    let failure = match outcome {
-        Some(Ok(answered)) => return Ok(respond(stream, route, &cluster, answered, source, own_headers)),
-        Some(Err(failure)) => failure,
-        None => {
-            cluster.stats.upstream_rq_timeout().inc();
-            Failure::Timeout
+    match outcome {
+        Ok(answered) => Ok(respond(stream, route, &cluster, answered, source, own_headers)),
+        Err(failure) => {
+            timer.borrow_mut().set(None);
+            Err(fail(stream, &cluster, failure, &source))
         }
-    };
-    timer.borrow_mut().set(None);
-    Err(fail(stream, &cluster, failure, &source))
-}
-
-/// Makes attempts until one answers for good, or none is left.
-async fn attempts(
-    stream: &mut Stream,
-    route: &RouteMatch,
-    action: &Forward,
-    cluster: &Arc<Cluster>,
-    retry: Option<&Arc<RetryPolicy>>,
-    per_try: Option<Duration>,
-    source: &Source,
-) -> Result<Answered, Failure> {
-    let priority = if action.high_priority { Priority::High } else { Priority::Default };
-    let mut tried = Tried::default();
-    let mut retries = 0;
-    let mut stale_retried = false;
-    let mut retry_permit = None;
-    loop {
-        stream.info.attempts += 1;
-        let host = tried.pick(stream, cluster, retry.map(|r| &**r))?;
-        if stream.info.attempts > 1
-            && let Some(left) = source.left(stream.info.started, action.timeout)
-            && stream.headers.contains(Known::EnvoyExpectedRqTimeoutMs)
-        {
-            let left = per_try.map_or(left, |t| left.min(u64::try_from(t.as_millis()).unwrap_or(u64::MAX)));
-            headers::set_number(&mut stream.headers, Known::EnvoyExpectedRqTimeoutMs, left);
-        }
-        if route.vhost().request_attempt_count {
-            headers::set_number(&mut stream.headers, Known::EnvoyAttemptCount, u64::from(stream.info.attempts));
-        }
-        if matches!(action.host_rewrite, HostRewrite::Auto) && !host.hostname.is_empty() {
-            action.set_host(&mut stream.headers, host.hostname.as_bytes(), retries == 0);
-        }
-        let mut attempt = Attempt::begin(stream, cluster, host, priority, source, per_try).await;
-        let result = match &mut attempt {
-            Ok(attempt) => attempt.head(stream).await,
-            Err(failure) => Err(failure.clone()),
-        };
-        let again = match (&result, retry) {
-            (_, _) if source.error().is_some() => false,
-            (Ok(head), Some(policy)) => policy.answer(head) == Retriable::Yes,
-            (Err(failure), Some(policy)) => policy.failure(failure, attempt.is_ok()) == Retriable::Yes,
-            (_, None) => false,
-        };
-        if let Err(failure) = &result {
-            if let Ok(attempt) = &attempt {
-                attempt.failed(failure);
-                // The peer closed a kept-alive connection as we wrote to it: it did no work.
-                let stale = *failure == Failure::ConnectionTermination && attempt.is_stale();
-                if stale && !stale_retried && is_idempotent(stream.headers.method()) && source.can_replay() {
-                    stale_retried = true;
-                    continue;
-                }
-            }
-        } else if retry_permit.is_some() && !again {
-            cluster.stats.upstream_rq_retry_success().inc();
-        }
-        let may = again && source.can_replay() && {
-            let policy = retry.map(|r| r.num_retries).unwrap_or(0);
-            if retries >= policy {
-                cluster.stats.upstream_rq_retry_limit_exceeded().inc();
-                stream.info.flags.insert(Flags::UPSTREAM_RETRY_LIMIT_EXCEEDED);
-                false
-            } else {
-                drop(retry_permit.take());
-                retry_permit = cluster.circuit.try_retry(priority);
-                if retry_permit.is_none() {
-                    cluster.stats.upstream_rq_retry_overflow().inc();
-                    stream.info.flags.insert(Flags::UPSTREAM_OVERFLOW);
-                }
-                retry_permit.is_some()
-            }
-        };
-        if !may {
-            let attempt = attempt?;
-            return result.map(|headers| Answered { headers, attempt });
-        }
-        if let Ok(head) = &result {
-            cluster.stats.retried(head.status());
-        }
-        if let Ok(attempt) = &mut attempt {
-            // An answer without a body leaves its connection usable.
-            attempt.end_if_over();
-        }
-        drop(attempt);
-        cluster.stats.upstream_rq_retry().inc();
-        cluster.stats.upstream_rq_retry_backoff_exponential().inc();
-        // `may` is only true under a policy.
-        let back_off = retry.map(|r| r.back_off).unwrap_or_default();
-        tokio::time::sleep(back_off.pause(retries, stream.worker.random.next())).await;
-        retries += 1;
     }
-}
-
-/// An attempt whose answer goes to the client.
-struct Answered {
-    headers: HeaderList,
-    attempt: Attempt,
 }
 
 /// Makes the answer out of an attempt's.
@@ -220,6 +117,7 @@ fn respond(
     own_headers: bool,
 ) -> Response {
     let Answered { mut headers, attempt } = answered;
+    attempt.note(&mut stream.info);
     let now = Instant::now();
     let status = headers.status();
     let canary = headers.get(Known::EnvoyUpstreamCanary) == Some(b"true");

@@ -7,13 +7,15 @@ pub mod pool;
 pub mod request;
 
 use std::{
+    future::Future,
+    pin::Pin,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use crate::{
-    cluster::{Host, Priority, UpstreamProtocol},
+    cluster::Host,
     error::Failure,
     http::{
         body::{BodyError, Frame},
@@ -41,21 +43,26 @@ pub enum Exchange {
     H2(Box<h2::Exchange>),
 }
 
-/// Begins a request on a connection of the pool, making one where none is free.
-pub async fn begin(pool: &Rc<HostPool>, priority: Priority, headers: &HeaderList, request: Cursor) -> Result<Exchange, Failure> {
-    match pool.cluster().settings.protocol {
-        UpstreamProtocol::Http1(_) => {
-            let connection = pool.h1(priority).await?;
-            Ok(Exchange::H1(Box::new(h1::Exchange::new(connection, pool.clone(), headers, request))))
-        }
-        UpstreamProtocol::Http2(_) => {
-            let connection = pool.h2(priority).await?;
-            Ok(Exchange::H2(Box::new(h2::Exchange::new(connection, pool.clone(), headers, request)?)))
-        }
-    }
+/// A connection that can carry a request.
+pub enum Connection {
+    /// Of HTTP/1, with no request on it.
+    H1(Box<h1::Connection>),
+    /// Of HTTP/2, with room for one more.
+    H2(Rc<h2::Connection>),
 }
 
+/// A connection that is made or waited for. Boxed: where one is ready, none of this exists.
+pub type Connecting = Pin<Box<dyn Future<Output = Result<Connection, Failure>>>>;
+
 impl Exchange {
+    /// Begins a request on a connection that is ready; its pool has it again at the end.
+    pub fn begin(connection: Connection, pool: &Rc<HostPool>, headers: &HeaderList, request: Cursor) -> Result<Exchange, Failure> {
+        Ok(match connection {
+            Connection::H1(connection) => Exchange::H1(Box::new(h1::Exchange::new(connection, pool.clone(), headers, request))),
+            Connection::H2(connection) => Exchange::H2(Box::new(h2::Exchange::new(connection, pool.clone(), headers, request)?)),
+        })
+    }
+
     /// The protocol.
     pub fn protocol(&self) -> Protocol {
         match self {

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{HostKey, connect, h1, h2, host_key};
+use super::{Connection, HostKey, connect, h1, h2, host_key};
 use crate::{
     cluster::{Cluster, Host, Permit, Priority, UpstreamProtocol},
     error::Failure,
@@ -118,20 +118,50 @@ impl HostPool {
         }
     }
 
-    /// An HTTP/1 connection that carries no request.
-    pub async fn h1(self: &Rc<Self>, priority: Priority) -> Result<Box<h1::Connection>, Failure> {
+    /// A connection that can carry a request now, where there is one.
+    pub fn ready(self: &Rc<Self>) -> Option<Connection> {
+        match self.cluster.settings.protocol {
+            UpstreamProtocol::Http1(_) => self.ready_h1().map(Connection::H1),
+            UpstreamProtocol::Http2(_) => self.ready_h2().map(Connection::H2),
+        }
+    }
+
+    /// A connection that can carry a request, made or waited for where none is ready.
+    pub async fn connection(self: Rc<Self>, priority: Priority) -> Result<Connection, Failure> {
+        match self.cluster.settings.protocol {
+            UpstreamProtocol::Http1(_) => self.h1(priority).await.map(Connection::H1),
+            UpstreamProtocol::Http2(_) => self.h2(priority).await.map(Connection::H2),
+        }
+    }
+
+    fn ready_h1(&self) -> Option<Box<h1::Connection>> {
+        while let Some(mut connection) = self.pop_idle() {
+            if connection.is_usable() && self.is_young(&connection) {
+                return Some(connection);
+            }
+            self.discard(connection);
+        }
+        None
+    }
+
+    fn ready_h2(&self) -> Option<Rc<h2::Connection>> {
+        let max = self.cluster.settings.max_requests_per_connection;
+        let mut all = self.h2.borrow_mut();
+        all.retain(|c| !c.closed.get());
+        all.iter().find(|c| c.has_room() && (max == 0 || c.requests.get() < max)).cloned()
+    }
+
+    async fn h1(self: &Rc<Self>, priority: Priority) -> Result<Box<h1::Connection>, Failure> {
         loop {
-            while let Some(mut connection) = self.pop_idle() {
-                if connection.is_usable() && self.is_young(&connection) {
-                    return Ok(connection);
-                }
-                self.discard(connection);
+            if let Some(connection) = self.ready_h1() {
+                return Ok(connection);
             }
             let pending = self.pending(priority)?;
             let Some(permit) = self.connection_permit(priority, self.live.get() == 0) else {
                 let (give, take) = oneshot::channel();
                 self.waiting.borrow_mut().push_back(give);
-                match take.await {
+                let mut waiting = Waiting { pool: self, take };
+                match (&mut waiting.take).await {
                     Ok(connection) => return Ok(connection),
                     Err(_) => continue,
                 }
@@ -149,13 +179,9 @@ impl HostPool {
         }
     }
 
-    /// An HTTP/2 connection with room for a request.
-    pub async fn h2(self: &Rc<Self>, priority: Priority) -> Result<Rc<h2::Connection>, Failure> {
+    async fn h2(self: &Rc<Self>, priority: Priority) -> Result<Rc<h2::Connection>, Failure> {
         loop {
-            self.h2.borrow_mut().retain(|c| !c.closed.get());
-            let max = self.cluster.settings.max_requests_per_connection;
-            let free = self.h2.borrow().iter().find(|c| c.has_room() && (max == 0 || c.requests.get() < max)).cloned();
-            if let Some(connection) = free {
+            if let Some(connection) = self.ready_h2() {
                 return Ok(connection);
             }
             let pending = self.pending(priority)?;
@@ -305,6 +331,21 @@ async fn keep_alive(mut pings: ::h2::PingPong, every: std::time::Duration, timeo
         match tokio::time::timeout(timeout, pings.ping(::h2::Ping::opaque())).await {
             Ok(Ok(_)) => {}
             _ => return,
+        }
+    }
+}
+
+/// A place among those that wait for a connection to come back.
+struct Waiting<'p> {
+    pool: &'p HostPool,
+    take: oneshot::Receiver<Box<h1::Connection>>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        // What was given and not yet taken when the request was let go.
+        if let Ok(connection) = self.take.try_recv() {
+            self.pool.release(connection);
         }
     }
 }

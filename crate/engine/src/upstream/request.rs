@@ -73,6 +73,11 @@ impl Source {
         }
     }
 
+    /// Whether the client has sent all of it.
+    pub fn is_over(&self) -> bool {
+        self.is_empty() || self.ended().is_some()
+    }
+
     /// When the client had sent all of it; `None` while it has not.
     pub fn ended(&self) -> Option<Instant> {
         self.0.as_ref().and_then(|r| r.borrow().ended)

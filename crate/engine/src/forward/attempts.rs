@@ -1,0 +1,199 @@
+//! The attempts at one request that are under way together. The first acceptable answer wins; the others are reset.
+
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use smallvec::SmallVec;
+
+use super::{
+    Timeout,
+    attempt::{Attempt, Limits, Progress},
+    is_idempotent,
+    policy::{Hosts, Retries},
+};
+use crate::{
+    cluster::{Cluster, Priority},
+    error::Failure,
+    http::{
+        header::{HeaderList, Known},
+        headers,
+        stream::Stream,
+    },
+    route::{Forward, RouteMatch},
+    upstream::request::Source,
+    worker::timer::Deadline,
+};
+
+/// An attempt whose answer goes to the client.
+pub struct Answered {
+    /// The head of its answer.
+    pub headers: HeaderList,
+    /// The attempt, with the body to come.
+    pub attempt: Attempt,
+}
+
+/// The attempts at one request.
+pub struct Attempts<'a> {
+    route: &'a RouteMatch,
+    action: &'a Forward,
+    cluster: &'a Arc<Cluster>,
+    source: &'a Source,
+    limits: Limits,
+    timeout: Timeout<'a>,
+    retries: Retries<'a>,
+    hosts: Hosts,
+    /// Oldest first. One is the rule, and needs no memory beside this.
+    running: SmallVec<[Attempt; 1]>,
+    /// Set while another attempt is to follow.
+    pause: Deadline,
+    stale_retried: bool,
+}
+
+/// What happens next.
+enum Event {
+    /// An attempt, by its place, has something to tell.
+    Of(usize, Progress),
+    /// The pause before another attempt is over.
+    Due,
+    /// The route's timeout passed.
+    Timeout,
+}
+
+impl<'a> Attempts<'a> {
+    /// No attempt yet.
+    pub fn new(
+        route: &'a RouteMatch,
+        action: &'a Forward,
+        cluster: &'a Arc<Cluster>,
+        source: &'a Source,
+        timeout: Timeout<'a>,
+        limits: Limits,
+        retries: Retries<'a>,
+    ) -> Attempts<'a> {
+        let (hosts, running, pause) = (Hosts::default(), SmallVec::new(), Deadline::default());
+        Attempts { route, action, cluster, source, limits, timeout, retries, hosts, running, pause, stale_retried: false }
+    }
+
+    /// Makes attempts until one answers for good, or none is left.
+    pub async fn run(mut self, stream: &mut Stream) -> Result<Answered, Failure> {
+        self.begin(stream)?;
+        loop {
+            match poll_fn(|cx| self.poll(cx, stream)).await {
+                Event::Of(at, Progress::Answer(head)) => {
+                    let wanted = self.retries.wants_answer(&head);
+                    if self.follows(at, wanted, stream) {
+                        self.cluster.stats.retried(head.status());
+                        // An answer without a body leaves its connection usable.
+                        self.running[at].end_if_over();
+                        self.running.remove(at);
+                    } else if wanted && self.others() {
+                        // Another may still do better.
+                        self.running.remove(at);
+                    } else {
+                        return Ok(Answered { headers: head, attempt: self.running.swap_remove(at) });
+                    }
+                }
+                Event::Of(at, Progress::Failed(failure)) => {
+                    self.running[at].failed(&failure);
+                    if self.is_stale(at, &failure, stream) {
+                        self.running.remove(at);
+                        self.begin(stream)?;
+                        continue;
+                    }
+                    let wanted = self.retries.wants_failure(&failure, self.running[at].is_sent());
+                    self.gave_up(at, wanted, failure, stream)?;
+                }
+                Event::Of(at, Progress::Late(failure)) => {
+                    self.running[at].failed(&failure);
+                    let wanted = self.retries.wants_failure(&failure, true);
+                    self.gave_up(at, wanted, failure, stream)?;
+                }
+                Event::Of(at, Progress::Interim(head)) => {
+                    self.running.swap(0, at);
+                    self.running.truncate(1);
+                    if head.status() != 100 || stream.manager.settings.proxy_100_continue {
+                        stream.interim.push(head);
+                    }
+                }
+                Event::Due => self.begin(stream)?,
+                Event::Timeout => {
+                    for attempt in &self.running {
+                        self.cluster.stats.upstream_rq_timeout().inc();
+                        attempt.failed(&Failure::Timeout);
+                    }
+                    return Err(Failure::Timeout);
+                }
+            }
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<Event> {
+        for (at, attempt) in self.running.iter_mut().enumerate() {
+            if let Poll::Ready(progress) = attempt.poll(cx, stream) {
+                return Poll::Ready(Event::Of(at, progress));
+            }
+        }
+        if self.pause.poll(cx).is_ready() {
+            return Poll::Ready(Event::Due);
+        }
+        self.timeout.poll(cx).map(|()| Event::Timeout)
+    }
+
+    /// Begins one more attempt, at a host of those that the cluster has now.
+    fn begin(&mut self, stream: &mut Stream) -> Result<(), Failure> {
+        stream.info.attempts += 1;
+        let host = self.hosts.pick(stream, self.cluster, self.retries.policy())?;
+        if stream.info.attempts > 1
+            && let Some(left) = self.source.left(stream.info.started, self.action.timeout)
+            && stream.headers.contains(Known::EnvoyExpectedRqTimeoutMs)
+        {
+            let left = self.limits.per_try.map_or(left, |t| left.min(u64::try_from(t.as_millis()).unwrap_or(u64::MAX)));
+            headers::set_number(&mut stream.headers, Known::EnvoyExpectedRqTimeoutMs, left);
+        }
+        if self.route.vhost().request_attempt_count {
+            headers::set_number(&mut stream.headers, Known::EnvoyAttemptCount, u64::from(stream.info.attempts));
+        }
+        let priority = if self.action.high_priority { Priority::High } else { Priority::Default };
+        self.running.push(Attempt::begin(stream, self.cluster, host, priority, self.source, self.limits));
+        Ok(())
+    }
+
+    /// Removes an attempt that ended with a failure, which is the answer where no other is left.
+    fn gave_up(&mut self, at: usize, wanted: bool, failure: Failure, stream: &mut Stream) -> Result<(), Failure> {
+        let more = self.follows(at, wanted, stream) || self.others();
+        self.running.remove(at);
+        if more { Ok(()) } else { Err(failure) }
+    }
+
+    /// Whether another attempt follows this one, whose end is worth one: it is then due after a pause.
+    fn follows(&mut self, at: usize, wanted: bool, stream: &mut Stream) -> bool {
+        if self.running[at].hedged || self.source.error().is_some() || !self.source.can_replay() {
+            return false;
+        }
+        let Some(pause) = self.retries.next(wanted, stream) else { return false };
+        // A pause of nothing would be no deadline.
+        self.pause.set(Some(pause.max(Duration::from_nanos(1))));
+        true
+    }
+
+    /// Whether anything is under way beside one attempt.
+    fn others(&self) -> bool {
+        self.running.len() > 1 || self.pause.is_set()
+    }
+
+    /// Whether the peer closed a kept-alive connection as we wrote to it: it did no work, and the request may be sent once more.
+    fn is_stale(&mut self, at: usize, failure: &Failure, stream: &Stream) -> bool {
+        let stale = *failure == Failure::ConnectionTermination
+            && self.running[at].is_stale()
+            && !self.stale_retried
+            && is_idempotent(stream.headers.method())
+            && self.source.can_replay()
+            && self.source.error().is_none();
+        self.stale_retried |= stale;
+        stale
+    }
+}

@@ -1,0 +1,93 @@
+//! Whether and when another attempt follows one that ended, and at which host.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    balance,
+    cluster::{Cluster, Host, Permit, Priority},
+    error::{Failure, Flags},
+    http::{header::HeaderList, stream::Stream},
+    route::{Retriable, RetryPolicy},
+};
+
+/// What is left of a request's retry policy; without one nothing is tried again.
+pub struct Retries<'a> {
+    policy: Option<&'a RetryPolicy>,
+    cluster: &'a Arc<Cluster>,
+    priority: Priority,
+    done: u32,
+    /// Held from the decision for a retry to the next decision, as in Envoy.
+    permit: Option<Permit>,
+}
+
+impl<'a> Retries<'a> {
+    /// All retries of the policy.
+    pub fn new(policy: Option<&'a RetryPolicy>, cluster: &'a Arc<Cluster>, priority: Priority) -> Retries<'a> {
+        Retries { policy, cluster, priority, done: 0, permit: None }
+    }
+
+    /// The policy, while it is followed.
+    pub fn policy(&self) -> Option<&'a RetryPolicy> {
+        self.policy
+    }
+
+    /// Whether the policy wants another attempt behind this answer.
+    pub fn wants_answer(&self, head: &HeaderList) -> bool {
+        self.policy.is_some_and(|policy| policy.answer(head) == Retriable::Yes)
+    }
+
+    /// Whether the policy wants another attempt behind this failure; `sent` tells whether the request had a connection.
+    pub fn wants_failure(&self, failure: &Failure, sent: bool) -> bool {
+        self.policy.is_some_and(|policy| policy.failure(failure, sent) == Retriable::Yes)
+    }
+
+    /// Decides about another attempt behind one whose end wants it or does not: the pause before it, or none.
+    pub fn next(&mut self, wanted: bool, stream: &mut Stream) -> Option<Duration> {
+        let policy = self.policy?;
+        let stats = &self.cluster.stats;
+        let retried = self.permit.take().is_some();
+        if !wanted {
+            if retried {
+                stats.upstream_rq_retry_success().inc();
+            }
+            return None;
+        }
+        if self.done >= policy.num_retries {
+            stats.upstream_rq_retry_limit_exceeded().inc();
+            stream.info.flags.insert(Flags::UPSTREAM_RETRY_LIMIT_EXCEEDED);
+            return None;
+        }
+        self.permit = self.cluster.circuit.try_retry(self.priority);
+        if self.permit.is_none() {
+            stats.upstream_rq_retry_overflow().inc();
+            stream.info.flags.insert(Flags::UPSTREAM_OVERFLOW);
+            return None;
+        }
+        stats.upstream_rq_retry().inc();
+        stats.upstream_rq_retry_backoff_exponential().inc();
+        let pause = policy.back_off.pause(self.done, stream.worker.random.next());
+        self.done += 1;
+        Some(pause)
+    }
+}
+
+/// The hosts that a request was sent to before.
+#[derive(Default)]
+pub struct Hosts(Vec<Arc<Host>>);
+
+impl Hosts {
+    /// A host for the next attempt, of the hosts that the cluster has now.
+    pub fn pick(&mut self, stream: &Stream, cluster: &Arc<Cluster>, retry: Option<&RetryPolicy>) -> Result<Arc<Host>, Failure> {
+        let hosts = cluster.hosts();
+        let avoid = retry.filter(|r| r.avoid_previous_hosts && !self.0.is_empty()).map(|r| r.host_selection_attempts);
+        let host = stream.worker.with_cursor(cluster, |cursor, random| match avoid {
+            Some(attempts) => balance::pick_other(&cluster.settings.policy, &hosts, cursor, random, &self.0, attempts).cloned(),
+            None => balance::pick(&cluster.settings.policy, &hosts, cursor, random).cloned(),
+        });
+        let host = host.ok_or(Failure::NoHealthyHost)?;
+        if retry.is_some_and(|r| r.avoid_previous_hosts) {
+            self.0.push(host.clone());
+        }
+        Ok(host)
+    }
+}
