@@ -37,6 +37,12 @@ const apiServer = once('kube-apiserver', async () => {
   await mustRun('tests/kubernetes/ensure.sh', 'bash', ['tests/kubernetes/ensure.sh'], { cwd: root, env, timeoutMs: 20 * MINUTE });
 });
 
+const conformance = once('conformance', async () => {
+  needTool('go', 'to build the conformance programs', 'Install Go 1.26 or newer.');
+  console.log('h2spec, connectconformance and gRPC interop: building, unless the cache has them');
+  await mustRun('tests/conformance/tools/ensure.sh', 'bash', ['tests/conformance/tools/ensure.sh'], { cwd: root, env, timeoutMs: 20 * MINUTE });
+});
+
 const suites = {
   format: {
     what: 'cargo fmt --check',
@@ -72,6 +78,11 @@ const suites = {
     what: 'the same bytes to real Envoy and to us',
     needs: [packages, commands, native, envoy],
     run: () => countingProgram('parity', process.execPath, ['tests/parity/run.mjs'], { env, timeoutMs: 15 * MINUTE }),
+  },
+  conformance: {
+    what: "others' conformance programs",
+    needs: [packages, commands, native, conformance],
+    run: () => nodeTest('conformance', ['tests/conformance'], { env, timeoutMs: 10 * MINUTE, concurrency: 1 }),
   },
   kubernetes: {
     what: 'a real kube-apiserver',

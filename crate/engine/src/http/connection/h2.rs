@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use h2::{RecvStream, SendStream, server};
 
-use super::{Connection, note_broken, send_buffer, timed_out};
+use super::{Connection, linger::Lingering, note_broken, send_buffer, timed_out};
 use crate::{
     error::Flags,
     http::{
@@ -43,7 +43,7 @@ pub async fn serve(transport: Transport, mut connection: Connection) {
     }
     let mut idle = Deadline::default();
     idle.set(settings.idle_timeout);
-    let mut handshake = Box::pin(builder.handshake::<_, Bytes>(transport));
+    let mut handshake = Box::pin(builder.handshake::<_, Bytes>(Lingering::new(transport, settings.delayed_close_timeout)));
     let ready = poll_fn(|cx| {
         connection.listening.register(cx);
         match handshake.as_mut().poll(cx) {
@@ -59,7 +59,7 @@ pub async fn serve(transport: Transport, mut connection: Connection) {
     }
 }
 
-async fn run(mut h2: server::Connection<Transport, Bytes>, connection: &mut Connection, mut idle: Deadline) {
+async fn run(mut h2: server::Connection<Lingering, Bytes>, connection: &mut Connection, mut idle: Deadline) {
     let settings = &connection.manager.settings;
     let active = Rc::new(Cell::new(0usize));
     let mut age = Deadline::default();

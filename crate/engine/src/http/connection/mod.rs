@@ -2,6 +2,7 @@
 
 mod h1;
 mod h2;
+mod linger;
 
 use std::{
     future::{Future, poll_fn},
@@ -13,6 +14,9 @@ use std::{
 };
 
 use bytes::BytesMut;
+use tokio::io::AsyncWriteExt;
+
+use linger::Lingering;
 
 use super::{body::BodyError, io::poll_read_some, local_reply::LocalReply, manager::Manager, settings::Codec};
 use crate::{
@@ -52,17 +56,27 @@ pub async fn serve(mut transport: Transport, mut connection: Connection) {
     }
     let mut open = Open { manager: connection.manager.clone(), since: Instant::now(), tls, http2: None };
     let alpn = connection.info.tls.as_ref().and_then(|t| t.alpn.as_deref());
-    let is_h2 = match (connection.manager.settings.codec, alpn) {
+    let only_h2 = match (connection.manager.settings.codec, alpn) {
         (Codec::Http1, _) => Some(false),
         (Codec::Http2, _) | (Codec::Auto, Some("h2")) => Some(true),
         (Codec::Auto, Some("http/1.1")) => Some(false),
-        (Codec::Auto, _) => {
+        (Codec::Auto, _) => None,
+    };
+    let is_h2 = match only_h2 {
+        Some(false) => only_h2,
+        _ => {
             let idle_timeout = connection.manager.settings.idle_timeout;
             unless_drained(&mut connection.listening, detect(&mut transport, idle_timeout)).await
         }
     };
     open.speaks(is_h2);
     match is_h2 {
+        // No preface where only HTTP/2 is spoken: nobody would understand an answer.
+        Some(false) if only_h2 == Some(true) => {
+            stats.downstream_cx_protocol_error().inc();
+            let mut transport = Lingering::new(transport, connection.manager.settings.delayed_close_timeout);
+            let _ = unless_drained(&mut connection.listening, async { transport.shutdown().await.ok() }).await;
+        }
         // Boxed, so that the tasks of HTTP/1 connections have no room for it.
         Some(true) => Box::pin(h2::serve(transport, connection)).await,
         Some(false) => h1::serve(transport, connection).await,
