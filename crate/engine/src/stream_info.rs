@@ -7,7 +7,13 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use crate::error::Flags;
+use crate::{
+    cluster::{Cluster, Host},
+    error::Flags,
+    filter_state::FilterState,
+    metadata::Metadata,
+    route::RouteMatch,
+};
 
 /// The protocol of one side of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +63,19 @@ pub struct ConnectionInfo {
     pub tls: Option<TlsInfo>,
     /// Number of the connection in this process.
     pub id: u64,
+    /// What the configuration says of the way that it came in; absent for the admin interface.
+    pub entrance: Option<Arc<Entrance>>,
+}
+
+/// What formats and matchers want to know of a listener and its filter chain; one for a chain.
+#[derive(Clone, Debug, Default)]
+pub struct Entrance {
+    /// `metadata` of the listener.
+    pub listener_metadata: Option<Arc<Metadata>>,
+    /// `name` of the filter chain; may be empty.
+    pub chain_name: String,
+    /// `metadata` of the filter chain.
+    pub chain_metadata: Option<Arc<Metadata>>,
 }
 
 /// Everything that is known of one stream; filled as it goes.
@@ -104,14 +123,18 @@ pub struct StreamInfo {
     pub upstream_protocol: Option<Protocol>,
     /// Why the upstream connection failed, in the transport's words.
     pub upstream_failure: Option<String>,
-    /// The cluster that the route chose (its name).
-    pub cluster: Option<Arc<str>>,
-    /// The name of the route that matched.
-    pub route_name: Option<Arc<str>>,
-    /// The name of the virtual host that matched.
-    pub virtual_host: Option<Arc<str>>,
+    /// The cluster that the route chose.
+    pub cluster: Option<Arc<Cluster>>,
+    /// The host of the last attempt.
+    pub host: Option<Arc<Host>>,
+    /// The route that matched.
+    pub route: Option<RouteMatch>,
     /// How many attempts at an upstream were made.
     pub attempts: u32,
+    /// Dynamic metadata that filters wrote; see [`StreamInfo::metadata_mut`].
+    pub metadata: Option<Box<Metadata>>,
+    /// Objects that filters left; see [`StreamInfo::filter_state_mut`].
+    pub filter_state: Option<Box<FilterState>>,
 }
 
 impl StreamInfo {
@@ -140,9 +163,51 @@ impl StreamInfo {
             upstream_protocol: None,
             upstream_failure: None,
             cluster: None,
-            route_name: None,
-            virtual_host: None,
+            host: None,
+            route: None,
             attempts: 0,
+            metadata: None,
+            filter_state: None,
         }
+    }
+
+    /// Dynamic metadata, to write: made at the first writing.
+    pub fn metadata_mut(&mut self) -> &mut Metadata {
+        self.metadata.get_or_insert_default()
+    }
+
+    /// Filter state, to write: made at the first writing.
+    pub fn filter_state_mut(&mut self) -> &mut FilterState {
+        self.filter_state.get_or_insert_default()
+    }
+
+    /// Metadata of the listener.
+    pub fn listener_metadata(&self) -> Option<&Metadata> {
+        self.connection.entrance.as_ref()?.listener_metadata.as_deref()
+    }
+
+    /// Metadata of the filter chain.
+    pub fn chain_metadata(&self) -> Option<&Metadata> {
+        self.connection.entrance.as_ref()?.chain_metadata.as_deref()
+    }
+
+    /// Metadata of the route that matched.
+    pub fn route_metadata(&self) -> Option<&Metadata> {
+        self.route.as_ref()?.route().metadata.as_deref()
+    }
+
+    /// Metadata of the virtual host that matched.
+    pub fn virtual_host_metadata(&self) -> Option<&Metadata> {
+        self.route.as_ref()?.vhost().metadata.as_deref()
+    }
+
+    /// Metadata of the cluster that the route chose.
+    pub fn cluster_metadata(&self) -> Option<&Metadata> {
+        self.cluster.as_ref()?.settings.metadata.as_deref()
+    }
+
+    /// Metadata of the host of the last attempt.
+    pub fn host_metadata(&self) -> Option<Arc<Metadata>> {
+        self.host.as_ref()?.metadata()
     }
 }

@@ -10,6 +10,7 @@ fn cluster(weights: &[u32]) -> Cluster {
         address: SocketAddr::from(([127, 0, 0, 1], 1000 + n as u16)),
         hostname: Arc::from(""),
         weight: *weight,
+        metadata: None,
     };
     let discovery = Discovery::Static(weights.iter().enumerate().map(endpoint).collect());
     Cluster::new("c", Settings { discovery, ..Settings::default() }, &crate::stats::Store::with_workers(1), None)

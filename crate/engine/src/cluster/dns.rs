@@ -183,7 +183,12 @@ struct Slot {
 /// What the configuration before had found out about a name.
 fn carried_hosts(hosts: &HostSet, name: &DnsEndpoint) -> Vec<Endpoint> {
     let of_name = |entry: &&HostEntry| entry.host.hostname == name.hostname && entry.host.address().port() == name.port;
-    let endpoint = |entry: &HostEntry| Endpoint { address: entry.host.address(), hostname: name.hostname.clone(), weight: name.weight };
+    let endpoint = |entry: &HostEntry| Endpoint {
+        address: entry.host.address(),
+        hostname: name.hostname.clone(),
+        weight: name.weight,
+        metadata: name.metadata.clone(),
+    };
     hosts.entries().iter().filter(of_name).map(endpoint).collect()
 }
 
@@ -217,8 +222,12 @@ impl Work<'_> {
 
     fn take(&self, at: usize, name: &DnsEndpoint, addresses: &[IpAddr]) {
         self.cluster.config_stats.update_success().inc();
-        let endpoint =
-            |ip: &IpAddr| Endpoint { address: SocketAddr::new(*ip, name.port), hostname: name.hostname.clone(), weight: name.weight };
+        let endpoint = |ip: &IpAddr| Endpoint {
+            address: SocketAddr::new(*ip, name.port),
+            hostname: name.hostname.clone(),
+            weight: name.weight,
+            metadata: name.metadata.clone(),
+        };
         let wanted = if self.dns.strict { addresses.len() } else { 1 };
         self.asked(at, Some(addresses.iter().take(wanted).map(endpoint).collect()));
     }

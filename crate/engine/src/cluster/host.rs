@@ -8,7 +8,9 @@ use std::{
     },
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
+
+use crate::metadata::Metadata;
 
 /// Where a host is, as configuration or discovery tell it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -19,12 +21,14 @@ pub struct Endpoint {
     pub hostname: Arc<str>,
     /// `load_balancing_weight`; at least 1, default 1.
     pub weight: u32,
+    /// `metadata`
+    pub metadata: Option<Arc<Metadata>>,
 }
 
 impl Endpoint {
     /// An endpoint of weight 1 without a name.
     pub fn new(address: SocketAddr) -> Endpoint {
-        Endpoint { address, hostname: Arc::from(""), weight: 1 }
+        Endpoint { address, hostname: Arc::from(""), weight: 1, metadata: None }
     }
 }
 
@@ -38,6 +42,8 @@ pub struct Host {
     /// Traffic of the host; read by LEAST_REQUEST and the admin page.
     pub stats: HostStats,
     address: SocketAddr,
+    /// The newest `metadata` of the endpoint.
+    metadata: ArcSwapOption<Metadata>,
     /// The newest address of a LOGICAL_DNS host, which stays one host whatever its name resolves to.
     moved: Option<ArcSwap<SocketAddr>>,
 }
@@ -50,6 +56,7 @@ impl Host {
             hostname: endpoint.hostname.clone(),
             stats: HostStats::default(),
             address: endpoint.address,
+            metadata: ArcSwapOption::new(endpoint.metadata.clone()),
             moved: logical.then(|| ArcSwap::from_pointee(endpoint.address)),
         }
     }
@@ -57,6 +64,18 @@ impl Host {
     /// Where to connect.
     pub fn address(&self) -> SocketAddr {
         self.moved.as_ref().map_or(self.address, |moved| **moved.load())
+    }
+
+    /// `metadata` of the endpoint.
+    pub fn metadata(&self) -> Option<Arc<Metadata>> {
+        self.metadata.load_full()
+    }
+
+    /// Takes over what an update says of the endpoint beside address and name.
+    fn renew(&self, endpoint: &Endpoint) {
+        if *self.metadata.load() != endpoint.metadata {
+            self.metadata.store(endpoint.metadata.clone());
+        }
     }
 
     /// Counts a request as under way until the guard is dropped.
@@ -184,6 +203,7 @@ impl HostSet {
             .map(|endpoint| {
                 let key = (endpoint.address, endpoint.hostname.clone());
                 let host = kept.entry(key).or_insert_with(|| Arc::new(Host::new(endpoint, false))).clone();
+                host.renew(endpoint);
                 HostEntry { host, weight: endpoint.weight.max(1) }
             })
             .collect();
@@ -194,7 +214,9 @@ impl HostSet {
     pub(super) fn logical(old: &HostSet, endpoint: &Endpoint) -> Option<HostSet> {
         if let Some(Host { moved: Some(moved), hostname, .. }) = old.entries.first().map(|e| &*e.host)
             && *hostname == endpoint.hostname
+            && let Some(entry) = old.entries.first()
         {
+            entry.host.renew(endpoint);
             if **moved.load() != endpoint.address {
                 moved.store(Arc::new(endpoint.address));
             }
@@ -212,6 +234,7 @@ impl HostSet {
                 entry.host.address == endpoint.address
                     && entry.weight == endpoint.weight.max(1)
                     && entry.host.hostname == endpoint.hostname
+                    && *entry.host.metadata.load() == endpoint.metadata
                     && entry.host.moved.is_none()
             })
     }

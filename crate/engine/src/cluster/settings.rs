@@ -6,6 +6,7 @@ use super::{circuit::Thresholds, host::Endpoint};
 use crate::{
     balance::Policy,
     http::settings::{Http1, Http2},
+    metadata::Metadata,
     tls::ClientContext,
 };
 
@@ -40,6 +41,8 @@ pub struct Settings {
     pub tls: Option<Arc<ClientContext>>,
     /// `upstream_connection_options.tcp_keepalive`
     pub tcp_keepalive: Option<TcpKeepalive>,
+    /// `metadata`
+    pub metadata: Option<Arc<Metadata>>,
 }
 
 impl Default for Settings {
@@ -59,6 +62,7 @@ impl Default for Settings {
             thresholds: [Thresholds::default(); 2],
             tls: None,
             tcp_keepalive: None,
+            metadata: None,
         }
     }
 }
@@ -126,6 +130,8 @@ pub struct DnsEndpoint {
     pub hostname: Arc<str>,
     /// `load_balancing_weight` of every address.
     pub weight: u32,
+    /// `metadata` of every address.
+    pub metadata: Option<Arc<Metadata>>,
 }
 
 /// Exponential back-off after failed look-ups.

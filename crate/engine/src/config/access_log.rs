@@ -316,7 +316,7 @@ mod tests {
                 ".log_format.json_format",
                 "a: b: there is no operator NOPE",
             ),
-            (", format: '%FILTER_STATE(x)%'", IssueCode::Unsupported, ".format", "FILTER_STATE is not implemented"),
+            (", format: '%CEL(x)%'", IssueCode::Unsupported, ".format", "CEL is not implemented"),
             (
                 ", log_format: {text_format_source: {filename: /no/such/file}}",
                 IssueCode::ConfigInvalid,

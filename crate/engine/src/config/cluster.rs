@@ -26,7 +26,7 @@ use plenipo_api::proto::envoy::{
 use super::{
     any,
     issues::{At, Issues},
-    manager, tls, value,
+    manager, metadata, tls, value,
 };
 use crate::{
     balance::Policy,
@@ -52,6 +52,7 @@ pub fn compile(config: &Cluster, at: &At<'_>, issues: &mut Issues) -> Option<Set
     if let Some(limit) = config.per_connection_buffer_limit_bytes {
         settings.per_connection_buffer_limit = limit as usize;
     }
+    settings.metadata = metadata::compile(config.metadata.as_ref());
     settings.policy = policy(config, at, issues);
     protocol(config, &mut settings, at, issues);
     settings.discovery = discovery(config, at, issues);
@@ -219,7 +220,8 @@ fn static_endpoints(config: &Cluster, at: &At<'_>, issues: &mut Issues) -> Vec<E
     let mut found = Vec::new();
     endpoints(config, at, issues, |endpoint, hostname, socket, at, issues| {
         if let Some(address) = value::socket_address(socket, at, issues) {
-            found.push(Endpoint { address, hostname: hostname.into(), weight: endpoint.load_balancing_weight.unwrap_or(1) });
+            let weight = endpoint.load_balancing_weight.unwrap_or(1);
+            found.push(Endpoint { address, hostname: hostname.into(), weight, metadata: metadata::compile(endpoint.metadata.as_ref()) });
         }
     });
     found
@@ -231,7 +233,8 @@ fn dns(config: &Cluster, strict: bool, at: &At<'_>, issues: &mut Issues) -> DnsS
         if let Some(port) = value::port(socket, at, issues) {
             let name: Arc<str> = socket.address.as_str().into();
             let hostname = if hostname.is_empty() { name.clone() } else { hostname.into() };
-            names.push(DnsEndpoint { name, port, hostname, weight: endpoint.load_balancing_weight.unwrap_or(1) });
+            let weight = endpoint.load_balancing_weight.unwrap_or(1);
+            names.push(DnsEndpoint { name, port, hostname, weight, metadata: metadata::compile(endpoint.metadata.as_ref()) });
         }
     });
     if !strict && names.len() != 1 {

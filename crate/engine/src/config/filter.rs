@@ -8,7 +8,7 @@ use super::{
     any,
     issues::{At, Issues},
 };
-use crate::filter::{FilterFactory, RouteConfig, buffer, header_mutation};
+use crate::filter::{FilterFactory, RouteConfig, buffer, header_mutation, set_filter_state, set_metadata};
 
 /// The type of the router's configuration; it is the end of a chain, not a filter of it.
 pub const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
@@ -18,6 +18,8 @@ pub fn compile(name: &str, config: &Any, at: &At<'_>, issues: &mut Issues) -> Op
     match any::type_name(config) {
         buffer::config::TYPE => buffer::config::compile(name, &any::decode(config, at, issues)?, at, issues),
         header_mutation::config::TYPE => header_mutation::config::compile(name, &any::decode(config, at, issues)?, at, issues),
+        set_filter_state::config::TYPE => set_filter_state::config::compile(name, &any::decode(config, at, issues)?, at, issues),
+        set_metadata::config::TYPE => set_metadata::config::compile(name, &any::decode(config, at, issues)?, at, issues),
         other => {
             issues.push(at.unsupported("this HTTP filter is not implemented").got(other));
             None
@@ -30,6 +32,7 @@ pub fn compile_route(_name: &str, config: &Any, at: &At<'_>, issues: &mut Issues
     match any::type_name(config) {
         buffer::config::ROUTE_TYPE => buffer::config::compile_route(&any::decode(config, at, issues)?, at, issues),
         header_mutation::config::ROUTE_TYPE => header_mutation::config::compile_route(&any::decode(config, at, issues)?, at, issues),
+        set_filter_state::config::TYPE => set_filter_state::config::compile_route(&any::decode(config, at, issues)?, at, issues),
         other => {
             issues.push(at.unsupported("this HTTP filter takes no configuration for a route here").got(other));
             None

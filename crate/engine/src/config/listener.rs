@@ -10,7 +10,7 @@ use plenipo_api::proto::envoy::config::{
 use super::{
     Context, any,
     issues::{At, Issues},
-    manager, tls, value,
+    manager, metadata, tls, value,
 };
 use crate::{
     listener::{
@@ -18,6 +18,7 @@ use crate::{
         filter_chain::{ChainMatch, ChainMatcher, Cidr, SourceType},
     },
     stats::{ListenerStats, ListenerWorkerStats},
+    stream_info::Entrance,
 };
 
 const TLS_INSPECTOR: &str = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
@@ -81,11 +82,12 @@ pub fn compile(
         if let Some(other) = seen.insert(matched.clone(), i) {
             issues.push(at.invalid(format!("has the same filter_chain_match as filter chain {other}")));
         }
-        let compiled = filter_chain(chain, &prefix, context, &at, issues);
+        let compiled = filter_chain(chain, config, &prefix, context, &at, issues);
         chains.extend(compiled.map(|chain| (matched, Arc::new(chain))));
     }
     let default = config.default_filter_chain.as_ref();
-    let default = default.and_then(|chain| filter_chain(chain, &prefix, context, &at.field("default_filter_chain"), issues)).map(Arc::new);
+    let default =
+        default.and_then(|chain| filter_chain(chain, config, &prefix, context, &at.field("default_filter_chain"), issues)).map(Arc::new);
     if config.filter_chains.is_empty() && config.default_filter_chain.is_none() {
         issues.push(list.invalid("no filter chains specified"));
     }
@@ -130,7 +132,14 @@ fn listener_filters(config: &proto::Listener, at: &At<'_>, issues: &mut Issues) 
     inspect
 }
 
-fn filter_chain(chain: &proto::FilterChain, prefix: &str, context: &Context<'_>, at: &At<'_>, issues: &mut Issues) -> Option<FilterChain> {
+fn filter_chain(
+    chain: &proto::FilterChain,
+    listener: &proto::Listener,
+    prefix: &str,
+    context: &Context<'_>,
+    at: &At<'_>,
+    issues: &mut Issues,
+) -> Option<FilterChain> {
     use proto::filter::ConfigType;
     let list = at.field("filters");
     let [filter] = chain.filters.as_slice() else {
@@ -159,7 +168,12 @@ fn filter_chain(chain: &proto::FilterChain, prefix: &str, context: &Context<'_>,
     };
     let handshake =
         value::limit(chain.transport_socket_connect_timeout.as_ref(), None, &at.field("transport_socket_connect_timeout"), issues);
-    Some(FilterChain { name: chain.name.clone(), tls, handshake_timeout: handshake.unwrap_or_default(), manager: Arc::new(manager?) })
+    let entrance = Entrance {
+        listener_metadata: metadata::compile(listener.metadata.as_ref()),
+        chain_name: chain.name.clone(),
+        chain_metadata: metadata::compile(chain.metadata.as_ref()),
+    };
+    Some(FilterChain { entrance: Arc::new(entrance), tls, handshake_timeout: handshake.unwrap_or_default(), manager: Arc::new(manager?) })
 }
 
 #[allow(clippy::option_option, reason = "the outer tells whether it compiled, the inner whether there is TLS")]

@@ -8,6 +8,7 @@ pub mod headers;
 pub mod issues;
 pub mod listener;
 pub mod manager;
+pub mod metadata;
 pub mod route;
 pub mod tls;
 pub mod value;

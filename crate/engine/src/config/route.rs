@@ -26,7 +26,7 @@ use prost::{Message, Name};
 use super::{
     any, headers,
     issues::{At, Issues},
-    value,
+    metadata, value,
 };
 use crate::{
     http::header::HeaderName,
@@ -164,6 +164,7 @@ impl Compiler<'_, '_> {
         host.is_timeout_retry_header = config.include_is_timeout_retry_header;
         host.retry = retry;
         host.filters = self.filter_configs(&config.typed_per_filter_config, at);
+        host.metadata = metadata::compile(config.metadata.as_ref());
         host
     }
 
@@ -193,6 +194,7 @@ impl Compiler<'_, '_> {
             ),
             buffer_limit: buffer_limit(config.request_body_buffer_limit, config.per_request_buffer_limit_bytes).or(limit),
             filters: self.filter_configs(&config.typed_per_filter_config, at),
+            metadata: metadata::compile(config.metadata.as_ref()),
             ..Route::new(conditions?, action?)
         })
     }

@@ -1,34 +1,29 @@
 //! Runs the filters of one stream, in order for the request and in reverse order for the answer.
 
-use std::{future::poll_fn, sync::Arc};
+use std::future::poll_fn;
 
-use super::{Filter, FilterFactory, RouteConfig, Verdict};
-use crate::http::stream::{Response, Stream};
+use super::{Filter, Verdict};
+use crate::http::{
+    manager::Manager,
+    stream::{Response, Stream},
+};
 
-/// The filters of one stream.
+/// The filters of one stream that have seen its request; only these see the answer.
 #[derive(Default)]
 pub struct Chain {
     filters: Vec<Box<dyn Filter>>,
-    /// How many have seen the request; only these see the answer.
-    entered: usize,
 }
 
 impl Chain {
-    /// One filter of each factory that has something to do; `route_configs` tells the per-route configuration of a name.
-    pub fn new<'a>(factories: &[Arc<dyn FilterFactory>], route_configs: impl Fn(&str) -> Vec<RouteConfig> + 'a) -> Chain {
-        if factories.is_empty() {
-            return Chain::default();
-        }
-        let filters = factories.iter().filter_map(|f| f.create(&route_configs(f.name()))).collect();
-        Chain { filters, entered: 0 }
-    }
-
-    /// Shows the request to each filter until one does not continue.
-    pub async fn request(&mut self, stream: &mut Stream) -> Verdict {
-        while self.entered < self.filters.len() {
-            let filter = &mut self.filters[self.entered];
-            self.entered += 1;
-            match poll_fn(|cx| filter.poll_request(cx, stream)).await {
+    /// Shows the request to each filter of the manager until one does not continue. A filter is made when its turn comes, with
+    /// what the route of that moment says of it.
+    pub async fn request(&mut self, manager: &Manager, stream: &mut Stream) -> Verdict {
+        for factory in &manager.filters {
+            let configs = stream.route().map(|route| route.filter_configs(factory.name())).unwrap_or_default();
+            let Some(mut filter) = factory.create(&configs) else { continue };
+            let verdict = poll_fn(|cx| filter.poll_request(cx, stream)).await;
+            self.filters.push(filter);
+            match verdict {
                 Verdict::Continue => {}
                 other => return other,
             }
@@ -38,7 +33,7 @@ impl Chain {
 
     /// Shows the answer to each filter that saw the request, the last first.
     pub async fn response(&mut self, stream: &mut Stream, response: &mut Response) -> Verdict {
-        for filter in self.filters[..self.entered].iter_mut().rev() {
+        for filter in self.filters.iter_mut().rev() {
             match poll_fn(|cx| filter.poll_response(cx, stream, response)).await {
                 Verdict::Continue => {}
                 other => return other,

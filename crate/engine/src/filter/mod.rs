@@ -17,6 +17,8 @@ use crate::http::{
 pub mod buffer;
 pub mod chain;
 pub mod header_mutation;
+pub mod set_filter_state;
+pub mod set_metadata;
 
 /// Configuration of one filter for one route, virtual host or route table, made by the filter's own `config.rs`.
 pub type RouteConfig = Arc<dyn Any + Send + Sync>;

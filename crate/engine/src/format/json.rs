@@ -76,7 +76,7 @@ impl Node {
                         escape(out, at + 1);
                         out.push(b'"');
                     }
-                    Wrote::Number => {
+                    Wrote::Json(_) => {
                         out.remove(at);
                     }
                 }

@@ -11,7 +11,7 @@ mod time;
 
 use std::fmt;
 
-pub use operator::{GrpcFormat, Operator, Plain, Source};
+pub use operator::{GrpcFormat, MetadataSource, Operator, Plain, Source, StateForm};
 pub use time::TimeFormat;
 
 use crate::{http::header::HeaderList, stream_info::StreamInfo};
@@ -153,8 +153,11 @@ fn write_pieces(pieces: &[Piece], context: &Context<'_>, omit_empty: bool, out: 
         match piece {
             Piece::Literal(text) => out.extend_from_slice(text),
             Piece::Operator(operator) => {
-                if operator.write(context, out) == Wrote::Absent && !omit_empty {
-                    out.push(b'-');
+                let at = out.len();
+                match operator.write(context, out) {
+                    Wrote::Absent if !omit_empty => out.push(b'-'),
+                    Wrote::Json(Some(length)) => out.truncate(at.saturating_add(length)),
+                    Wrote::Absent | Wrote::Text | Wrote::Json(None) => {}
                 }
             }
         }

@@ -5,9 +5,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{Context, put_number, time::TimeFormat};
+use super::{Context, escape, put_number, shortest, time::TimeFormat};
 use crate::{
     http::header::{HeaderList, HeaderName, Known},
+    metadata::{Struct, Value},
     stream_info::StreamInfo,
 };
 
@@ -35,6 +36,10 @@ pub enum Operator {
     Text(Option<String>),
     /// `%GRPC_STATUS(format)%`
     GrpcStatus(GrpcFormat),
+    /// `%METADATA(source:namespace:key:…):length%` and its like; without keys the whole namespace.
+    Metadata(MetadataSource, Box<str>, Vec<Box<str>>, Option<usize>),
+    /// `%FILTER_STATE(name:form):length%`
+    FilterState(Box<str>, StateForm, Option<usize>),
     /// An operator without arguments.
     Plain(Plain),
 }
@@ -48,6 +53,36 @@ pub enum Source {
     Response,
     /// The answer's trailers.
     Trailers,
+}
+
+/// Whose metadata an operator reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetadataSource {
+    /// What filters wrote for the stream.
+    Dynamic,
+    /// The cluster's.
+    Cluster,
+    /// The route's.
+    Route,
+    /// The virtual host's.
+    VirtualHost,
+    /// The upstream host's.
+    Host,
+    /// The listener's.
+    Listener,
+    /// The filter chain's.
+    Chain,
+}
+
+/// How `%FILTER_STATE%` prints an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StateForm {
+    /// `PLAIN`: its text.
+    Plain,
+    /// `TYPED`: its message, as JSON.
+    Typed,
+    /// `FIELD`: one field of it.
+    Field(Box<str>),
 }
 
 /// How `%GRPC_STATUS%` prints.
@@ -68,8 +103,8 @@ pub enum Wrote {
     Absent,
     /// Text.
     Text,
-    /// A number, which stays one in JSON.
-    Number,
+    /// JSON, a number in most cases: stays what it is in JSON, and is cut to so many bytes in text.
+    Json(Option<usize>),
 }
 
 macro_rules! plain {
@@ -150,9 +185,103 @@ impl Operator {
             }
             Operator::Text(value) => put_cut(out, value.as_deref().map(str::as_bytes), None),
             Operator::GrpcStatus(format) => grpc_status(context, *format, out),
+            Operator::Metadata(source, namespace, path, length) => metadata(context.info, *source, namespace, path, *length, out),
+            Operator::FilterState(name, form, length) => {
+                let object = context.info.filter_state.as_deref().and_then(|state| state.get(name));
+                match (object, form) {
+                    (Some(object), StateForm::Plain) => put_cut(out, object.text().as_deref(), *length),
+                    (Some(object), StateForm::Field(field)) => put_cut(out, object.field(field).as_deref(), *length),
+                    (Some(object), StateForm::Typed) => object.message().map_or(Wrote::Absent, |message| {
+                        put_value(&message, out);
+                        Wrote::Json(*length)
+                    }),
+                    (None, _) => Wrote::Absent,
+                }
+            }
             Operator::Plain(plain) => plain.write(context, out),
         }
     }
+}
+
+fn metadata(
+    info: &StreamInfo,
+    source: MetadataSource,
+    namespace: &str,
+    path: &[Box<str>],
+    length: Option<usize>,
+    out: &mut Vec<u8>,
+) -> Wrote {
+    let of_host;
+    let metadata = match source {
+        MetadataSource::Dynamic => info.metadata.as_deref(),
+        MetadataSource::Cluster => info.cluster_metadata(),
+        MetadataSource::Route => info.route_metadata(),
+        MetadataSource::VirtualHost => info.virtual_host_metadata(),
+        MetadataSource::Listener => info.listener_metadata(),
+        MetadataSource::Chain => info.chain_metadata(),
+        MetadataSource::Host => {
+            of_host = info.host_metadata();
+            of_host.as_deref()
+        }
+    };
+    let Some(metadata) = metadata else { return Wrote::Absent };
+    if path.is_empty() {
+        let Some(fields) = metadata.namespace(namespace) else { return Wrote::Absent };
+        put_object(fields, out);
+        return Wrote::Json(length);
+    }
+    match metadata.value(namespace, path) {
+        None | Some(Value::Null) => Wrote::Absent,
+        Some(Value::String(text)) => put_cut(out, Some(text.as_bytes()), length),
+        Some(value) => {
+            put_value(value, out);
+            Wrote::Json(length)
+        }
+    }
+}
+
+/// Writes a value as JSON.
+fn put_value(value: &Value, out: &mut Vec<u8>) {
+    match value {
+        Value::Null => out.extend_from_slice(b"null"),
+        Value::Bool(b) => out.extend_from_slice(if *b { b"true" } else { b"false" }),
+        Value::Number(n) if n.is_finite() => out.extend_from_slice(shortest(*n).as_bytes()),
+        // JSON has no other numbers.
+        Value::Number(_) => out.extend_from_slice(b"null"),
+        Value::String(text) => put_quoted(text.as_bytes(), out),
+        Value::Struct(fields) => put_object(fields, out),
+        Value::List(values) => {
+            out.push(b'[');
+            for (i, value) in values.iter().enumerate() {
+                if i > 0 {
+                    out.push(b',');
+                }
+                put_value(value, out);
+            }
+            out.push(b']');
+        }
+    }
+}
+
+fn put_object(fields: &Struct, out: &mut Vec<u8>) {
+    out.push(b'{');
+    for (i, (key, value)) in fields.0.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        put_quoted(key.as_bytes(), out);
+        out.push(b':');
+        put_value(value, out);
+    }
+    out.push(b'}');
+}
+
+fn put_quoted(text: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    let at = out.len();
+    out.extend_from_slice(text);
+    escape(out, at);
+    out.push(b'"');
 }
 
 impl Plain {
@@ -174,7 +303,7 @@ impl Plain {
             Plain::ResponseDuration => since(out, Some(info.started), info.upstream_first_rx),
             Plain::ResponseTxDuration => since(out, info.upstream_first_rx, info.end),
             Plain::UpstreamHost => address(out, info.upstream_host),
-            Plain::UpstreamCluster => text(out, info.cluster.as_deref()),
+            Plain::UpstreamCluster => text(out, info.cluster.as_ref().map(|c| c.settings.alt_stat_name.as_deref().unwrap_or(&c.name))),
             Plain::UpstreamRemoteAddress => address(out, connected(info)),
             Plain::UpstreamRemoteAddressWithoutPort => ip(out, connected(info)),
             Plain::UpstreamRemotePort => port(out, connected(info)),
@@ -198,7 +327,7 @@ impl Plain {
             Plain::DownstreamTlsCipher => text(out, tls.map(|t| t.cipher).filter(|c| !c.is_empty())),
             Plain::RequestedServerName => text(out, tls.and_then(|t| t.sni.as_deref()).filter(|s| !s.is_empty())),
             Plain::ConnectionId => number(out, info.connection.id),
-            Plain::RouteName => text(out, info.route_name.as_deref().filter(|n| !n.is_empty())),
+            Plain::RouteName => text(out, info.route.as_ref().and_then(|r| r.route().name.as_deref())),
             Plain::LocalReplyBody => {
                 out.extend_from_slice(context.local_reply_body);
                 Wrote::Text
@@ -232,7 +361,7 @@ fn put_cut(out: &mut Vec<u8>, value: Option<&[u8]>, length: Option<usize>) -> Wr
 
 fn number(out: &mut Vec<u8>, value: u64) -> Wrote {
     put_number(out, value);
-    Wrote::Number
+    Wrote::Json(None)
 }
 
 /// Flags with a comma between; `-` where there is none, in JSON too.

@@ -2,7 +2,7 @@
 
 use super::{
     FormatError,
-    operator::{GrpcFormat, Operator, Plain, Source},
+    operator::{GrpcFormat, MetadataSource, Operator, Plain, Source, StateForm},
     time::TimeFormat,
 };
 use crate::http::header::HeaderName;
@@ -20,7 +20,6 @@ pub enum Piece {
 const NOT_IMPLEMENTED: &[&str] = &[
     "ACCESS_LOG_TYPE",
     "CEL",
-    "CLUSTER_METADATA",
     "COALESCE",
     "COMMON_DURATION",
     "CONNECTION_TERMINATION_DETAILS",
@@ -50,11 +49,8 @@ const NOT_IMPLEMENTED: &[&str] = &[
     "DOWNSTREAM_TRANSPORT_FAILURE_REASON",
     "DOWNSTREAM_WIRE_BYTES_RECEIVED",
     "DOWNSTREAM_WIRE_BYTES_SENT",
-    "DYNAMIC_METADATA",
     "EMIT_TIME_LOCAL",
     "FILTER_CHAIN_NAME",
-    "FILTER_STATE",
-    "METADATA",
     "ROUNDTRIP_DURATION",
     "SPAN_ID",
     "START_TIME_LOCAL",
@@ -71,7 +67,6 @@ const NOT_IMPLEMENTED: &[&str] = &[
     "UPSTREAM_HEADER_BYTES_SENT",
     "UPSTREAM_HOST_NAME",
     "UPSTREAM_HOST_NAME_WITHOUT_PORT",
-    "UPSTREAM_METADATA",
     "UPSTREAM_PEER_CERT",
     "UPSTREAM_PEER_CERT_V_END",
     "UPSTREAM_PEER_CERT_V_START",
@@ -197,6 +192,14 @@ impl Command<'_> {
                 let cut = |v: String| v.chars().take(self.length.unwrap_or(usize::MAX)).collect();
                 Ok(Operator::Text(value.map(cut)))
             }
+            ("DYNAMIC_METADATA", _) => metadata(MetadataSource::Dynamic, required()?, self.length),
+            ("CLUSTER_METADATA", _) => metadata(MetadataSource::Cluster, required()?, self.length),
+            ("UPSTREAM_METADATA", _) => metadata(MetadataSource::Host, required()?, self.length),
+            ("METADATA", _) => {
+                let (source, rest) = required()?.split_once(':').unwrap_or((required()?, ""));
+                metadata(metadata_source(source)?, rest, self.length)
+            }
+            ("FILTER_STATE", _) => filter_state(required()?, self.length),
             // Envoy lets this one take a parameter, to keep white space.
             ("RESPONSE_CODE_DETAILS", _) if self.length.is_none() => Ok(Operator::Plain(Plain::ResponseCodeDetails)),
             _ => self.compile_plain(source),
@@ -218,6 +221,45 @@ impl Command<'_> {
             _ => Err(format!("{name} does not take any parameters or length")),
         }
     }
+}
+
+/// `namespace:key:…`
+fn metadata(source: MetadataSource, argument: &str, length: Option<usize>) -> Result<Operator, String> {
+    let mut parts = argument.split(':').map(Box::from);
+    let namespace = parts.next().unwrap_or_default();
+    Ok(Operator::Metadata(source, namespace, parts.collect(), length))
+}
+
+fn metadata_source(name: &str) -> Result<MetadataSource, String> {
+    Ok(match name {
+        "DYNAMIC" => MetadataSource::Dynamic,
+        "CLUSTER" => MetadataSource::Cluster,
+        "ROUTE" => MetadataSource::Route,
+        "VIRTUAL_HOST" => MetadataSource::VirtualHost,
+        "UPSTREAM_HOST" => MetadataSource::Host,
+        "LISTENER" => MetadataSource::Listener,
+        "LISTENER_FILTER_CHAIN" => MetadataSource::Chain,
+        other => return Err(format!("{other} is not supported type of metadata")),
+    })
+}
+
+/// `name`, `name:PLAIN`, `name:TYPED` or `name:FIELD:field`
+fn filter_state(argument: &str, length: Option<usize>) -> Result<Operator, String> {
+    let mut parts = argument.splitn(3, ':');
+    let name = parts.next().unwrap_or_default();
+    if name.is_empty() {
+        return Err("Invalid filter state configuration, key cannot be empty.".into());
+    }
+    let form = match (parts.next().unwrap_or("TYPED"), parts.next().filter(|f| !f.is_empty())) {
+        ("PLAIN", None) => StateForm::Plain,
+        ("TYPED" | "", None) => StateForm::Typed,
+        ("FIELD", Some(field)) => StateForm::Field(field.into()),
+        ("PLAIN" | "TYPED" | "" | "FIELD", _) => {
+            return Err("Invalid filter state serialize type, FIELD should be used with the field name.".into());
+        }
+        _ => return Err("Invalid filter state serialize type, only support PLAIN/TYPED/FIELD.".into()),
+    };
+    Ok(Operator::FilterState(name.into(), form, length))
 }
 
 /// `:length%` or `%`: the length and where the command ends.

@@ -9,7 +9,9 @@ use std::{
 
 use super::*;
 use crate::{
+    cluster::{Cluster, Settings},
     error::Flags,
+    stats::Store,
     stream_info::{ConnectionInfo, Protocol},
 };
 
@@ -18,7 +20,8 @@ fn address(text: &str) -> SocketAddr {
 }
 
 fn info() -> StreamInfo {
-    let connection = ConnectionInfo { remote: address("127.0.0.1:59428"), local: address("127.0.0.1:19090"), tls: None, id: 4 };
+    let connection =
+        ConnectionInfo { remote: address("127.0.0.1:59428"), local: address("127.0.0.1:19090"), tls: None, id: 4, entrance: None };
     let mut info = StreamInfo::new(Rc::new(connection), Protocol::Http11);
     info.start = UNIX_EPOCH + Duration::from_millis(1_795_510_909_778);
     info.status = 200;
@@ -28,7 +31,7 @@ fn info() -> StreamInfo {
     (info.request_end, info.upstream_first_rx, info.end) = (after(0), after(1), after(1));
     info.upstream_host = Some(address("127.0.0.1:19081"));
     info.upstream_local = Some(address("[::1]:50348"));
-    info.cluster = Some(Arc::from("app"));
+    info.cluster = Some(Arc::new(Cluster::new("app", Settings::default(), &Store::new(), None)));
     info.attempts = 1;
     info
 }
@@ -142,7 +145,7 @@ fn refused_by_position_and_name() {
         ("%REQ(A):x%", 0, "no valid command"),
         ("%REQ(A):99999999999999999999%", 0, "no valid command"),
         ("xx%FOO%", 2, "no operator FOO"),
-        ("%DYNAMIC_METADATA(a:b)%", 0, "DYNAMIC_METADATA is not implemented"),
+        ("%CEL(a:b)%", 0, "CEL is not implemented"),
         ("%REQ%", 0, "requires parameters"),
         ("%REQ()%", 0, "requires parameters"),
         ("%REQ(a?b?c)%", 0, "more than 1 alternative"),

@@ -114,7 +114,7 @@ impl Attempt {
     }
 
     fn send(&mut self, stream: &mut Stream, connection: Connection, pool: &Rc<HostPool>, cursor: Cursor) {
-        if let Some(action) = stream.route.as_ref().and_then(|r| r.forward())
+        if let Some(action) = stream.info.route.as_ref().and_then(|r| r.forward())
             && matches!(action.host_rewrite, HostRewrite::Auto)
             && !self.host.hostname.is_empty()
         {
@@ -135,6 +135,7 @@ impl Attempt {
     /// Writes down which upstream this attempt is at.
     pub fn note(&self, info: &mut StreamInfo) {
         info.upstream_host = Some(self.host.address());
+        info.host = Some(self.host.clone());
         if let State::Sent(sent) = &self.state {
             info.upstream_first_tx = Some(sent.since);
             info.upstream_local = sent.exchange.local();

@@ -35,7 +35,7 @@ use policy::Retries;
 /// Answers a request by its route.
 pub async fn forward(stream: &mut Stream) -> Response {
     stream.manager.router.rq_total().inc();
-    let Some(route) = stream.route.clone() else {
+    let Some(route) = stream.route().cloned() else {
         stream.manager.router.no_route().inc();
         return stream.reply(LocalReply::new(404, "", "route_not_found").flag(Flags::NO_ROUTE_FOUND));
     };
@@ -76,7 +76,7 @@ async fn to_cluster(stream: &mut Stream, route: &RouteMatch, action: &Forward) -
         stream.manager.router.no_cluster().inc();
         return Err(LocalReply::new(action.cluster_not_found_status, "", "cluster_not_found").flag(Flags::NO_CLUSTER_FOUND));
     };
-    stream.info.cluster = Some(cluster.name.clone());
+    stream.info.cluster = Some(cluster.clone());
 
     let retry = action.retry.as_deref().filter(|policy| policy.applies_to(&stream.headers));
     let own_headers = !stream.manager.suppress_envoy_headers;

@@ -17,7 +17,7 @@ use crate::{
     filter::{FilterFactory, Verdict, chain::Chain},
     format,
     forward::forward,
-    route::{Lookup, RouteTable},
+    route::RouteTable,
     stats::{HttpStats, ListenerHttpStats, RouterStats, TracingStats},
     stream_info::{Protocol, StreamInfo},
 };
@@ -93,11 +93,10 @@ async fn decide(stream: &mut Stream, manager: &Arc<Manager>, chain: &mut Chain) 
     let origin = headers::edit_request(&mut stream.headers, context, || stream.worker.random.next());
     stream.info.client = origin.client;
     for _ in 0..MAX_RECREATED {
-        route(stream, manager);
+        stream.find_route();
         check_upgrade(stream, manager)?;
-        let route = stream.route.clone();
-        *chain = Chain::new(&manager.filters, |name| route.as_ref().map(|r| r.filter_configs(name)).unwrap_or_default());
-        match chain.request(stream).await {
+        *chain = Chain::default();
+        match chain.request(manager, stream).await {
             Verdict::Continue => return Ok(forward(stream).await),
             Verdict::Reply(reply) => return Err(reply),
             Verdict::Recreate => {}
@@ -106,22 +105,11 @@ async fn decide(stream: &mut Stream, manager: &Arc<Manager>, chain: &mut Chain) 
     Err(LocalReply::new(500, "", "too_many_recreated_streams"))
 }
 
-fn route(stream: &mut Stream, manager: &Arc<Manager>) {
-    stream.route = manager.routes.find(Lookup { headers: &stream.headers, info: &stream.info, random: stream.random });
-    if let Some(found) = &stream.route {
-        stream.info.route_name = found.route().name.clone();
-        stream.info.virtual_host = Some(found.vhost().name.clone());
-        if let Some(idle) = found.forward().and_then(|f| f.idle_timeout) {
-            stream.interim.set_idle_timeout(Some(idle));
-        }
-    }
-}
-
 /// An upgrade goes on only where the route or the connection manager allows its kind.
 fn check_upgrade(stream: &mut Stream, manager: &Manager) -> Result<(), LocalReply> {
     let kind: Option<&[u8]> = if stream.headers.method() == b"CONNECT" {
         // Nothing to allow: it is answered 404.
-        if stream.route.is_none() {
+        if stream.info.route.is_none() {
             return Ok(());
         }
         Some(stream.headers.get(Known::Protocol).unwrap_or(b"CONNECT"))
@@ -129,7 +117,7 @@ fn check_upgrade(stream: &mut Stream, manager: &Manager) -> Result<(), LocalRepl
         stream.headers.get(Known::Upgrade)
     };
     let Some(kind) = kind else { return Ok(()) };
-    let by_route = stream.route.as_ref().and_then(|r| r.forward()).and_then(|f| f.upgrade_enabled(kind));
+    let by_route = stream.info.route.as_ref().and_then(|r| r.forward()).and_then(|f| f.upgrade_enabled(kind));
     if by_route.unwrap_or_else(|| manager.settings.allows_upgrade(kind)) {
         return Ok(());
     }

@@ -14,7 +14,7 @@ use super::{
     manager::{Manager, UnderWay},
 };
 use crate::{
-    route::RouteMatch,
+    route::{Lookup, RouteMatch},
     snapshot::Snapshot,
     stream_info::StreamInfo,
     worker::{Worker, timer::Deadline},
@@ -37,8 +37,8 @@ pub struct Stream {
     pub body: Body,
     /// What access log, stats and tracing will read.
     pub info: StreamInfo,
-    /// The route that matched; pinned for the stream.
-    pub route: Option<RouteMatch>,
+    /// The route must be chosen anew before it is read; see [`Stream::route`].
+    pub route_cleared: bool,
     /// The configuration that the stream sees from beginning to end.
     pub snapshot: Arc<Snapshot>,
     /// The connection manager that the stream came through.
@@ -60,6 +60,27 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// The route; chosen anew where a filter has cleared it. The same one stands in `info`.
+    pub fn route(&mut self) -> Option<&RouteMatch> {
+        if std::mem::take(&mut self.route_cleared) {
+            self.find_route();
+        }
+        self.info.route.as_ref()
+    }
+
+    /// Has the route chosen anew where it is read next: a filter has changed what it was chosen by (`clear_route_cache`).
+    pub fn clear_route(&mut self) {
+        self.route_cleared = true;
+    }
+
+    /// Chooses the route by the request as it is now.
+    pub fn find_route(&mut self) {
+        self.info.route = self.manager.routes.find(Lookup { headers: &self.headers, info: &self.info, random: self.random });
+        if let Some(idle) = self.info.route.as_ref().and_then(RouteMatch::forward).and_then(|f| f.idle_timeout) {
+            self.interim.set_idle_timeout(Some(idle));
+        }
+    }
+
     /// The answer that a local reply makes; flags and detail are noted.
     pub fn reply(&mut self, reply: LocalReply) -> Response {
         self.info.flags.insert(reply.flags);

@@ -191,7 +191,7 @@ async fn begin(
     };
     let connection = Connection {
         manager: chain.manager.clone(),
-        info: Rc::new(ConnectionInfo { remote, local, tls, id: worker.connection_id() }),
+        info: Rc::new(ConnectionInfo { remote, local, tls, id: worker.connection_id(), entrance: Some(chain.entrance.clone()) }),
         worker,
         listening,
         buffer_limit: listener.buffer_limit,

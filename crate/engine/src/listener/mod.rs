@@ -6,6 +6,7 @@ use crate::{
     access_log::AccessLog,
     http::manager::Manager,
     stats::{ListenerStats, ListenerWorkerStats},
+    stream_info::Entrance,
     tls::ServerContext,
 };
 
@@ -62,8 +63,8 @@ pub struct SocketOptions {
 
 /// What a connection gets that was accepted: how it is secured and who reads it.
 pub struct FilterChain {
-    /// The configured name, may be empty.
-    pub name: String,
+    /// What streams are told of it and its listener.
+    pub entrance: Arc<Entrance>,
     /// The TLS context; `None` is clear text.
     pub tls: Option<Arc<ServerContext>>,
     /// How long the TLS handshake may take (`transport_socket_connect_timeout`); zero is no limit.

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     http::header::{HeaderList, HeaderName, Known},
+    metadata::Metadata,
     stream_info::StreamInfo,
 };
 
@@ -93,6 +94,8 @@ pub struct VirtualHost {
     pub retry: Option<Arc<RetryPolicy>>,
     /// `typed_per_filter_config`
     pub filters: FilterConfigs,
+    /// `metadata`
+    pub metadata: Option<Arc<Metadata>>,
     index: Option<PathIndex>,
 }
 
@@ -123,6 +126,7 @@ impl VirtualHost {
             is_timeout_retry_header: false,
             retry: None,
             filters: FilterConfigs::new(),
+            metadata: None,
         }
     }
 
@@ -156,6 +160,8 @@ pub struct Route {
     pub buffer_limit: Option<u64>,
     /// `typed_per_filter_config`
     pub filters: FilterConfigs,
+    /// `metadata`
+    pub metadata: Option<Arc<Metadata>>,
 }
 
 impl Route {
@@ -169,6 +175,7 @@ impl Route {
             response_headers: HeaderMutations::default(),
             buffer_limit: None,
             filters: FilterConfigs::new(),
+            metadata: None,
         }
     }
 }
@@ -317,6 +324,12 @@ pub struct RouteMatch {
     table: Arc<RouteTable>,
     host: u32,
     kind: RouteKind,
+}
+
+impl fmt::Debug for RouteMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RouteMatch({:?} of {:?})", self.kind, self.vhost().name)
+    }
 }
 
 impl RouteMatch {

@@ -210,7 +210,7 @@ async fn exchange(
         headers: request,
         body,
         info,
-        route: None,
+        route_cleared: false,
         snapshot: connection.worker.snapshot(),
         under_way: Some(manager.begin(head.version)),
         manager: manager.clone(),

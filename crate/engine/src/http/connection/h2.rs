@@ -212,7 +212,7 @@ impl Exchange {
             headers: request,
             body,
             info,
-            route: None,
+            route_cleared: false,
             snapshot: self.worker.snapshot(),
             under_way: Some(manager.begin(Protocol::Http2)),
             manager: manager.clone(),
