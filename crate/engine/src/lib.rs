@@ -3,6 +3,7 @@
 pub mod access_log;
 pub mod admin;
 pub mod balance;
+pub mod cidr;
 pub mod cluster;
 pub mod config;
 pub mod control;

@@ -14,8 +14,8 @@ export default suite('own-headers', [
   { name: 'x-request-id: made when absent', send: [req('/')] },
   { name: 'x-request-id: the client\'s is kept without use_remote_address', send: [req('/', `X-Request-Id: ${ID}\r\n`)] },
   { name: 'x-request-id: at the edge an external client\'s is replaced', hcm: edge, send: [req('/', `X-Request-Id: ${ID}\r\n`)] },
-  { name: 'x-request-id: at the edge an internal client\'s is kept', unsupported: 'internal_address_config', hcm: { ...edge, internal_address_config: { cidr_ranges: [{ address_prefix: '127.0.0.0', prefix_len: 8 }] } }, send: [req('/', `X-Request-Id: ${ID}\r\n`)] },
-  { name: 'x-request-id: at the edge with an empty internal_address_config', unsupported: 'internal_address_config', hcm: { ...edge, internal_address_config: {} }, send: [req('/', `X-Request-Id: ${ID}\r\n`)] },
+  { name: 'x-request-id: at the edge an internal client\'s is kept', hcm: { ...edge, internal_address_config: { cidr_ranges: [{ address_prefix: '127.0.0.0', prefix_len: 8 }] } }, send: [req('/', `X-Request-Id: ${ID}\r\n`)] },
+  { name: 'x-request-id: at the edge with an empty internal_address_config', hcm: { ...edge, internal_address_config: {} }, send: [req('/', `X-Request-Id: ${ID}\r\n`)] },
   { name: 'x-request-id: preserve_external_request_id', hcm: { ...edge, preserve_external_request_id: true }, send: [req('/', `X-Request-Id: ${ID}\r\n`)] },
   { name: 'x-request-id: not a UUID', send: [req('/', 'X-Request-Id: abc\r\n')] },
   { name: 'x-request-id: twice', send: [req('/', `X-Request-Id: ${ID}\r\nX-Request-Id: abc\r\n`)] },
@@ -26,7 +26,7 @@ export default suite('own-headers', [
 
   // x-envoy-*
   { name: 'x-envoy-*: control headers without use_remote_address', send: [req('/', `${CONTROL.filter(h => !/retry-on|max-retries|timeout-ms: (5000|100)|duration-ms|alt-stat|hedge|retriable/.test(h)).join('\r\n')}\r\n`)] },
-  { name: 'x-envoy-*: hop headers at the edge from an internal address', unsupported: 'internal_address_config', hcm: { ...edge, internal_address_config: { cidr_ranges: [{ address_prefix: '127.0.0.0', prefix_len: 8 }] } }, send: [req('/', `${CONTROL.filter(h => !/retry-on|max-retries|timeout-ms: (5000|100)|duration-ms|alt-stat|hedge|retriable/.test(h)).join('\r\n')}\r\n`)] },
+  { name: 'x-envoy-*: hop headers at the edge from an internal address', hcm: { ...edge, internal_address_config: { cidr_ranges: [{ address_prefix: '127.0.0.0', prefix_len: 8 }] } }, send: [req('/', `${CONTROL.filter(h => !/retry-on|max-retries|timeout-ms: (5000|100)|duration-ms|alt-stat|hedge|retriable/.test(h)).join('\r\n')}\r\n`)] },
   { name: 'x-envoy-*: all control headers from an external client are stripped', hcm: edge, send: [req('/', `${CONTROL.join('\r\n')}\r\n`)] },
   { name: 'x-envoy-*: suppress_envoy_headers', hcm: { http_filters: [{ name: 'envoy.filters.http.router', typed_config: { '@type': 'type.googleapis.com/envoy.extensions.filters.http.router.v3.Router', suppress_envoy_headers: true } }] }, send: [req('/')] },
   { name: 'x-envoy-*: from the upstream pass to the client', upstreams: { u: replies(ok('ok', 'x-envoy-foo: 1\r\nx-envoy-upstream-service-time: 999\r\nx-envoy-attempt-count: 7\r\nx-envoy-overloaded: true\r\nx-envoy-degraded: 1\r\nx-envoy-immediate-health-check-fail: 1\r\n')) }, send: [req('/')] },
@@ -46,7 +46,7 @@ export default suite('own-headers', [
   { name: 'x-forwarded-for: skip_xff_append', hcm: { ...edge, skip_xff_append: true }, send: [req('/', 'X-Forwarded-For: 1.2.3.4\r\n')] },
   { name: 'x-forwarded-for: xff_num_trusted_hops 1 at the edge', hcm: { ...edge, xff_num_trusted_hops: 1 }, send: [req('/', 'X-Forwarded-For: 1.2.3.4, 5.6.7.8\r\nX-Forwarded-Proto: https\r\n')] },
   { name: 'x-forwarded-for: internal by a single private address', send: [req('/', 'X-Forwarded-For: 10.0.0.1\r\n')] },
-  { name: 'x-forwarded-for: internal_address_config with loopback', unsupported: 'internal_address_config', hcm: { ...edge, internal_address_config: { cidr_ranges: [{ address_prefix: '127.0.0.0', prefix_len: 8 }] } }, send: [req('/', 'x-envoy-internal: false\r\n')] },
+  { name: 'x-forwarded-for: internal_address_config with loopback', hcm: { ...edge, internal_address_config: { cidr_ranges: [{ address_prefix: '127.0.0.0', prefix_len: 8 }] } }, send: [req('/', 'x-envoy-internal: false\r\n')] },
   { name: 'x-forwarded-proto: kept without use_remote_address', send: [req('/', 'X-Forwarded-Proto: https\r\n')] },
   { name: 'x-forwarded-proto: overwritten at the edge', hcm: edge, send: [req('/', 'X-Forwarded-Proto: https\r\n')] },
   { name: 'x-forwarded-proto: bad value', send: [req('/', 'X-Forwarded-Proto: gopher\r\n')] },

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     listener::{
         FilterChain, Listener, SocketOptions,
-        filter_chain::{ChainMatch, ChainMatcher, Cidr, SourceType},
+        filter_chain::{ChainMatch, ChainMatcher, SourceType},
     },
     stats::{ListenerStats, ListenerWorkerStats},
     stream_info::Entrance,
@@ -200,17 +200,7 @@ fn tls_context(socket: &TransportSocket, at: &At<'_>, issues: &mut Issues) -> Op
 
 fn chain_match(config: &proto::FilterChainMatch, at: &At<'_>, issues: &mut Issues) -> ChainMatch {
     use proto::filter_chain_match::ConnectionSourceType;
-    let mut ranges = |list: &[plenipo_api::proto::envoy::config::core::v3::CidrRange], name| {
-        let at = at.field(name);
-        let one = |(i, range): (usize, &plenipo_api::proto::envoy::config::core::v3::CidrRange)| match range.address_prefix.parse() {
-            Ok(address) => Some(Cidr::new(address, range.prefix_len.unwrap_or(0))),
-            Err(_) => {
-                issues.push(at.index(i).invalid("not an IP address").got(&*range.address_prefix));
-                None
-            }
-        };
-        list.iter().enumerate().filter_map(one).collect::<Vec<_>>()
-    };
+    let mut ranges = |list: &[_], name| value::ranges(list, &at.field(name), issues);
     let prefix_ranges = ranges(&config.prefix_ranges, "prefix_ranges");
     let source_prefix_ranges = ranges(&config.source_prefix_ranges, "source_prefix_ranges");
     let direct_source_prefix_ranges = ranges(&config.direct_source_prefix_ranges, "direct_source_prefix_ranges");

@@ -14,6 +14,8 @@ use plenipo_api::proto::envoy::{
     },
 };
 
+mod address;
+
 use super::{
     Context, access_log, any, filter,
     issues::{At, Issues},
@@ -139,9 +141,8 @@ fn settings(config: &HttpConnectionManager, context: &Context<'_>, at: &At<'_>, 
             ServerHeaderTransformation::AppendIfAbsent => ServerHeader::AppendIfAbsent,
             ServerHeaderTransformation::PassThrough => ServerHeader::PassThrough,
         },
-        use_remote_address: config.use_remote_address.unwrap_or(false),
-        xff_num_trusted_hops: config.xff_num_trusted_hops,
-        skip_xff_append: config.skip_xff_append,
+        client_address: address::client(config, at, issues),
+        internal_addresses: address::internal(config.internal_address_config.as_ref(), &at.field("internal_address_config"), issues),
         via: config.via.as_str().into(),
         generate_request_id: config.generate_request_id.unwrap_or(true),
         preserve_external_request_id: config.preserve_external_request_id,

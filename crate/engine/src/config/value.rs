@@ -6,12 +6,15 @@
 use std::{net::SocketAddr, time::Duration};
 
 use plenipo_api::proto::envoy::{
-    config::core::v3::{DataSource, SocketAddress, data_source::Specifier, socket_address::PortSpecifier},
+    config::core::v3::{CidrRange, DataSource, SocketAddress, data_source::Specifier, socket_address::PortSpecifier},
     r#type::matcher::v3::{RegexMatchAndSubstitute, RegexMatcher, StringMatcher, regex_matcher::EngineType, string_matcher::MatchPattern},
 };
 
 use super::issues::{At, Issues};
-use crate::route::{Pattern, Rewrite, StringMatch};
+use crate::{
+    cidr::Cidr,
+    route::{Pattern, Rewrite, StringMatch},
+};
 
 /// A duration; negative ones are refused.
 pub fn duration(value: Option<&prost_types::Duration>, at: &At<'_>, issues: &mut Issues) -> Option<Duration> {
@@ -124,4 +127,16 @@ pub fn socket_address(address: &SocketAddress, at: &At<'_>, issues: &mut Issues)
         issues.push(issue.hint("a cluster of type STRICT_DNS or LOGICAL_DNS takes names"));
     });
     Some(SocketAddr::new(ip.ok()?, port?))
+}
+
+/// A list of address ranges; `at` is the list's place.
+pub fn ranges(list: &[CidrRange], at: &At<'_>, issues: &mut Issues) -> Vec<Cidr> {
+    let mut ranges = Vec::with_capacity(list.len());
+    for (i, range) in list.iter().enumerate() {
+        match range.address_prefix.parse() {
+            Ok(address) => ranges.push(Cidr::new(address, range.prefix_len.unwrap_or(0))),
+            Err(_) => issues.push(at.index(i).field("address_prefix").invalid("not an IP address").got(&*range.address_prefix)),
+        }
+    }
+    ranges
 }

@@ -7,9 +7,10 @@ use std::{
 };
 
 use super::{
-    h1,
+    client_address, h1,
     header::{HeaderList, HeaderName, Known},
-    settings::{ConnectionManager, ForwardClientCert, ServerHeader},
+    local_reply::LocalReply,
+    settings::{ClientAddress, ConnectionManager, ForwardClientCert, ServerHeader},
 };
 use crate::stream_info::ConnectionInfo;
 
@@ -37,8 +38,8 @@ pub struct Origin {
 
 /// Edits the headers of a request as Envoy's `mutateRequestHeaders` does, before it is routed.
 ///
-/// `random` gives 64 random bits a call; it is asked for a request id only.
-pub fn edit_request(headers: &mut HeaderList, context: RequestContext, random: impl FnMut() -> u64) -> Origin {
+/// `random` gives 64 random bits a call; it is asked for a request id only. `Err` is the answer where the client must be known and is not.
+pub fn edit_request(headers: &mut HeaderList, context: RequestContext, random: impl FnMut() -> u64) -> Result<Origin, LocalReply> {
     let RequestContext { settings, connection, .. } = context;
     let present = Present::of(headers);
     if present.has(Known::Te) {
@@ -52,36 +53,18 @@ pub fn edit_request(headers: &mut HeaderList, context: RequestContext, random: i
         headers.remove(Known::Referer);
     }
 
+    let found = client_address::find(headers, &settings.client_address, connection.remote, context.local_address)?;
     let scheme: &[u8] = if connection.tls.is_some() { b"https" } else { b"http" };
-    let hops = settings.xff_num_trusted_hops as usize;
-    let mut client = None;
-    let trusted;
-    if settings.use_remote_address {
-        trusted = !present.has(Known::ForwardedFor);
-        if hops > 0 {
-            client = forwarded_client(headers, hops - 1).address;
-        }
-        client = client.or(Some(connection.remote));
-        if !settings.skip_xff_append {
-            let peer = connection.remote.ip();
-            append_address(headers, if peer.is_loopback() { context.local_address } else { peer });
-        }
-        if hops == 0 || !present.has(Known::ForwardedProto) {
-            headers.set(Known::ForwardedProto, scheme);
-        }
-        if settings.append_x_forwarded_port && (hops == 0 || !present.has(Known::ForwardedPort)) {
-            set_number(headers, Known::ForwardedPort, u64::from(connection.local.port()));
-        }
-    } else {
-        let forwarded = if present.has(Known::ForwardedFor) { forwarded_client(headers, hops) } else { Forwarded::default() };
-        client = forwarded.address;
-        trusted = forwarded.single;
-        if !present.has(Known::ForwardedProto) {
-            headers.append_known(Known::ForwardedProto, scheme);
-        }
-        if settings.append_x_forwarded_port && !present.has(Known::ForwardedPort) {
-            set_number(headers, Known::ForwardedPort, u64::from(connection.local.port()));
-        }
+    // What nobody in front of this proxy could be trusted with is written over.
+    let (at_edge, overwrite) = match settings.client_address {
+        ClientAddress::Peer { trusted_hops, .. } => (true, trusted_hops == 0),
+        ClientAddress::Detected(_) => (false, false),
+    };
+    if overwrite || !present.has(Known::ForwardedProto) {
+        headers.set(Known::ForwardedProto, scheme);
+    }
+    if settings.append_x_forwarded_port && (overwrite || !present.has(Known::ForwardedPort)) {
+        set_number(headers, Known::ForwardedPort, u64::from(connection.local.port()));
     }
     if let Some(scheme) = settings.scheme_to_overwrite {
         headers.set(Known::Scheme, scheme.as_str().as_bytes());
@@ -92,9 +75,9 @@ pub fn edit_request(headers: &mut HeaderList, context: RequestContext, random: i
         headers.append_known(Known::Scheme, scheme);
     }
 
-    let internal = trusted && client.is_some_and(|client| settings.internal_addresses.contains(client.ip()));
-    let client = client.unwrap_or(connection.remote);
-    let edge = !internal && settings.use_remote_address;
+    let internal = found.trusted && found.address.is_some_and(|client| settings.internal_addresses.contains(client.ip()));
+    let client = found.address.unwrap_or(connection.remote);
+    let edge = at_edge && !internal;
     if internal {
         headers.append_known(Known::EnvoyInternal, b"true");
     } else {
@@ -123,7 +106,7 @@ pub fn edit_request(headers: &mut HeaderList, context: RequestContext, random: i
         set_request_id(headers, edge, settings.preserve_external_request_id, random);
     }
     sanitize_client_cert(headers, context, present);
-    Origin { client, internal }
+    Ok(Origin { client, internal })
 }
 
 /// Taken from every request that is not internal, before it is routed.
@@ -280,34 +263,6 @@ const fn mask(names: &[Known]) -> u128 {
         at += 1;
     }
     mask
-}
-
-#[derive(Default)]
-struct Forwarded {
-    address: Option<SocketAddr>,
-    /// The header has one address only, and none was skipped.
-    single: bool,
-}
-
-/// The address in `x-forwarded-for` before the last `skip` ones.
-fn forwarded_client(headers: &HeaderList, skip: usize) -> Forwarded {
-    let Some(mut value) = headers.get(Known::ForwardedFor) else { return Forwarded::default() };
-    for _ in 0..skip {
-        match value.iter().rposition(|b| *b == b',') {
-            Some(comma) => value = &value[..comma],
-            None => return Forwarded::default(),
-        }
-    }
-    let comma = value.iter().rposition(|b| *b == b',');
-    if let Some(comma) = comma.filter(|comma| comma + 1 < value.len()) {
-        value = &value[comma + 1..];
-    }
-    let address = std::str::from_utf8(value.trim_ascii()).ok().and_then(|text| text.parse::<IpAddr>().ok());
-    Forwarded { address: address.map(|ip| SocketAddr::new(ip, 0)), single: comma.is_none() && skip == 0 }
-}
-
-fn append_address(headers: &mut HeaderList, address: IpAddr) {
-    append_value(headers, Known::ForwardedFor, b",", Text::of(address).as_bytes());
 }
 
 fn append_via(headers: &mut HeaderList, via: &str) {
@@ -468,21 +423,21 @@ impl Decimal {
     }
 }
 
-/// Room for the text of an address.
-struct Text {
+/// The text of an address without an allocation.
+pub(super) struct Text {
     bytes: [u8; 48],
     length: usize,
 }
 
 impl Text {
-    fn of(address: IpAddr) -> Text {
+    pub(super) fn of(address: IpAddr) -> Text {
         let mut text = Text { bytes: [0; 48], length: 0 };
         // The longest address has 45 characters, so that this cannot fail.
-        let _ = write!(text, "{}", address.to_canonical());
+        let _ = write!(text, "{address}");
         text
     }
 
-    fn as_bytes(&self) -> &[u8] {
+    pub(super) fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
 }

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::{
-    http::settings::{Cidr, Scheme},
+    cidr::Cidr,
+    http::settings::{Detection, Scheme, Trust},
     stream_info::TlsInfo,
 };
 
@@ -33,12 +34,21 @@ fn edit(settings: &ConnectionManager, remote: &str, given: &[(&str, &str)]) -> (
     let context =
         RequestContext { settings, connection: &connection, local_address: "192.0.2.2".parse().unwrap(), internal_only: &internal_only };
     let mut bits = [0x0123_4567_89ab_cdef, 0x0123_4567_89ab_cdef].into_iter();
-    let origin = edit_request(&mut headers, context, || bits.next().unwrap());
+    let origin = edit_request(&mut headers, context, || bits.next().unwrap()).unwrap();
     (shown(&headers), origin)
 }
 
+fn at_edge(trusted_hops: usize, append: bool) -> ConnectionManager {
+    ConnectionManager { client_address: ClientAddress::Peer { trusted_hops, append }, ..ConnectionManager::default() }
+}
+
+fn behind(hops: usize) -> ConnectionManager {
+    let detection = Detection::Forwarded { trust: Trust::Hops(hops), append: false };
+    ConnectionManager { client_address: ClientAddress::Detected(Box::new([detection])), ..ConnectionManager::default() }
+}
+
 fn internal_loopback() -> ConnectionManager {
-    let mut settings = ConnectionManager { use_remote_address: true, ..ConnectionManager::default() };
+    let mut settings = at_edge(0, true);
     settings.internal_addresses.ranges.push(Cidr::new("127.0.0.0".parse().unwrap(), 8));
     settings
 }
@@ -89,14 +99,14 @@ fn without_remote_address_the_forwarded_headers_are_believed() {
         assert_eq!(headers, [format!("x-forwarded-for={forwarded}"), "x-forwarded-proto=https".into(), format!("x-request-id={UUID}")]);
         assert_eq!(origin.client, client.parse().unwrap(), "{forwarded}");
     }
-    let hops = ConnectionManager { xff_num_trusted_hops: 1, ..ConnectionManager::default() };
+    let hops = behind(1);
     assert_eq!(edit(&hops, "127.0.0.1:5", &[("x-forwarded-for", "1.2.3.4, 10.0.0.1")]).1.client, "1.2.3.4:0".parse().unwrap());
     assert_eq!(edit(&hops, "127.0.0.1:5", &[("x-forwarded-for", "10.0.0.1")]).1.client, "127.0.0.1:5".parse().unwrap());
 }
 
 #[test]
 fn with_remote_address_the_peer_is_appended() {
-    let settings = ConnectionManager { use_remote_address: true, ..ConnectionManager::default() };
+    let settings = at_edge(0, true);
     let id = format!("x-request-id={UUID}");
     let (headers, origin) = edit(&settings, "127.0.0.1:5", &[]);
     assert_eq!(headers, ["x-forwarded-for=192.0.2.2", "x-forwarded-proto=http", "x-envoy-external-address=127.0.0.1", &id]);
@@ -106,12 +116,12 @@ fn with_remote_address_the_peer_is_appended() {
     assert_eq!(headers, ["x-forwarded-for=1.2.3.4, 10.0.0.1,8.8.8.8", "x-forwarded-proto=http", &id, "x-envoy-external-address=8.8.8.8"]);
     let (headers, _) = edit(&settings, "[::ffff:8.8.8.8]:5", &[]);
     assert_eq!(headers[0], "x-forwarded-for=8.8.8.8");
-    let hops = ConnectionManager { xff_num_trusted_hops: 1, use_remote_address: true, ..ConnectionManager::default() };
+    let hops = at_edge(1, true);
     let (headers, origin) = edit(&hops, "127.0.0.1:5", &[("x-forwarded-for", "10.0.0.1"), ("x-forwarded-proto", "ftp")]);
     assert_eq!(headers, ["x-forwarded-for=10.0.0.1,192.0.2.2", "x-forwarded-proto=ftp", "x-envoy-external-address=10.0.0.1", &id]);
     assert_eq!(origin.client, "10.0.0.1:0".parse().unwrap());
     assert_eq!(edit(&hops, "127.0.0.1:5", &[]).0[1], "x-forwarded-proto=http");
-    let skip = ConnectionManager { skip_xff_append: true, use_remote_address: true, ..ConnectionManager::default() };
+    let skip = at_edge(0, false);
     assert_eq!(edit(&skip, "8.8.8.8:5", &[]).0, ["x-forwarded-proto=http", "x-envoy-external-address=8.8.8.8", &id]);
 }
 
@@ -134,7 +144,7 @@ fn control_headers_of_strangers_are_removed() {
         "x-request-id",
     ];
     assert_eq!(kept, expected);
-    let edge = ConnectionManager { use_remote_address: true, ..ConnectionManager::default() };
+    let edge = at_edge(0, true);
     let (headers, _) = edit(&edge, "127.0.0.1:5", CONTROLS);
     let expected = [
         "x-envoy-attempt-count=7",
@@ -177,11 +187,11 @@ fn control_headers_of_internal_clients_stay_until_the_router_takes_them() {
     // A client that forwards is not internal, whoever it is.
     assert!(!edit(&settings, "127.0.0.1:5", &[("x-forwarded-for", "127.0.0.1")]).1.internal);
     let mut trusting = internal_loopback();
-    trusting.use_remote_address = false;
+    trusting.client_address = ClientAddress::default();
     assert!(edit(&trusting, "9.9.9.9:5", &[("x-forwarded-for", "127.0.0.1")]).1.internal);
     assert!(!edit(&trusting, "9.9.9.9:5", &[("x-forwarded-for", "1.1.1.1, 127.0.0.1")]).1.internal);
     assert!(!edit(&trusting, "127.0.0.1:5", &[]).1.internal);
-    trusting.xff_num_trusted_hops = 1;
+    trusting.client_address = behind(1).client_address;
     let (_, origin) = edit(&trusting, "9.9.9.9:5", &[("x-forwarded-for", "127.0.0.1, 1.1.1.1")]);
     assert_eq!(origin, Origin { client: "127.0.0.1:0".parse().unwrap(), internal: false });
 }
@@ -256,7 +266,7 @@ fn request_ids_are_made_kept_or_made_untraced() {
         headers.iter().find_map(|h| h.strip_prefix("x-request-id=").map(str::to_string)).unwrap()
     };
     let default = ConnectionManager::default();
-    let edge = ConnectionManager { use_remote_address: true, ..ConnectionManager::default() };
+    let edge = at_edge(0, true);
     let preserve = ConnectionManager { preserve_external_request_id: true, ..edge.clone() };
     let traced = "0f2a3b4c-1111-9222-8333-0123456789ab";
     assert_eq!([id(&default, "abc"), id(&edge, "abc"), id(&preserve, "abc")], ["abc", UUID, "abc"]);
@@ -293,7 +303,7 @@ fn the_scheme_follows_the_forwarded_protocol() {
         let mut connection = connection("1.1.1.1:1");
         connection.tls = tls.then(TlsInfo::default);
         let context = RequestContext { settings, connection: &connection, local_address: "192.0.2.2".parse().unwrap(), internal_only: &[] };
-        edit_request(&mut headers, context, || 0);
+        edit_request(&mut headers, context, || 0).unwrap();
         let text = |known| String::from_utf8(headers.get(known).unwrap().to_vec()).unwrap();
         (text(Known::Scheme), text(Known::ForwardedProto))
     };
@@ -321,7 +331,7 @@ fn client_certificates_are_forwarded_only_where_configured() {
             local_address: "192.0.2.2".parse().unwrap(),
             internal_only: &[],
         };
-        edit_request(&mut headers, context, || 0);
+        edit_request(&mut headers, context, || 0).unwrap();
         headers.contains(Known::ForwardedClientCert)
     };
     use ForwardClientCert::*;

@@ -90,7 +90,7 @@ async fn decide(stream: &mut Stream, manager: &Arc<Manager>, chain: &mut Chain) 
         local_address: stream.worker.local_address,
         internal_only: &manager.routes.settings.internal_only_headers,
     };
-    let origin = headers::edit_request(&mut stream.headers, context, || stream.worker.random.next());
+    let origin = headers::edit_request(&mut stream.headers, context, || stream.worker.random.next())?;
     stream.info.client = origin.client;
     for _ in 0..MAX_RECREATED {
         stream.find_route();

@@ -1,6 +1,7 @@
 //! HTTP: the header list, codecs, connection manager, normalization and local replies.
 
 pub mod body;
+pub mod client_address;
 pub mod connection;
 pub mod convert;
 pub mod h1;

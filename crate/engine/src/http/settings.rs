@@ -4,6 +4,9 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use super::header::HeaderName;
+use crate::cidr::Cidr;
+
 /// Compiled settings of one HTTP connection manager.
 #[derive(Clone, Debug)]
 pub struct ConnectionManager {
@@ -15,12 +18,8 @@ pub struct ConnectionManager {
     pub server_header: ServerHeader,
     /// `scheme_header_transformation`: writes this scheme over the request's own.
     pub scheme_to_overwrite: Option<Scheme>,
-    /// `use_remote_address`: the peer's address is the client's; default false.
-    pub use_remote_address: bool,
-    /// `xff_num_trusted_hops`: how many proxies in front of this one are trusted; default 0.
-    pub xff_num_trusted_hops: u32,
-    /// `skip_xff_append`; default false.
-    pub skip_xff_append: bool,
+    /// Who the client is; default [`ClientAddress::Detected`] by the last address of `x-forwarded-for`.
+    pub client_address: ClientAddress,
     /// `via`: value that is appended to `via` of requests and answers; empty means none.
     pub via: Arc<str>,
     /// `generate_request_id`; default true.
@@ -86,9 +85,7 @@ impl Default for ConnectionManager {
             server_name: "envoy".into(),
             server_header: ServerHeader::Overwrite,
             scheme_to_overwrite: None,
-            use_remote_address: false,
-            xff_num_trusted_hops: 0,
-            skip_xff_append: false,
+            client_address: ClientAddress::default(),
             via: "".into(),
             generate_request_id: true,
             preserve_external_request_id: false,
@@ -316,6 +313,56 @@ pub struct Upgrade {
     pub enabled: bool,
 }
 
+/// Who a request's client is.
+#[derive(Clone, Debug)]
+pub enum ClientAddress {
+    /// `use_remote_address`: this proxy is the first that can be trusted, and the peer of the connection the client.
+    Peer {
+        /// `xff_num_trusted_hops`: so many proxies in front of this one are trusted nevertheless.
+        trusted_hops: usize,
+        /// Not `skip_xff_append`: `x-forwarded-for` gets the peer's address.
+        append: bool,
+    },
+    /// The first of these that finds an address; the peer where none does.
+    Detected(Box<[Detection]>),
+}
+
+impl Default for ClientAddress {
+    fn default() -> ClientAddress {
+        ClientAddress::Detected(Box::new([Detection::Forwarded { trust: Trust::Hops(0), append: false }]))
+    }
+}
+
+/// `original_ip_detection_extensions`: a way to find out who the client is.
+#[derive(Clone, Debug)]
+pub enum Detection {
+    /// `XffConfig`: from `x-forwarded-for`.
+    Forwarded {
+        /// Whose entries are believed.
+        trust: Trust,
+        /// Not `skip_xff_append`: the header gets the peer's address, whether or not it told the client.
+        append: bool,
+    },
+    /// `CustomHeaderConfig`: the address is a header's value.
+    Header {
+        /// `header_name`.
+        name: HeaderName,
+        /// `allow_extension_to_set_address_as_trusted`: the address may make the request an internal one.
+        trusted: bool,
+        /// `reject_with_status`: what a request without such an address is answered.
+        reject: Option<u16>,
+    },
+}
+
+/// Whose entries of `x-forwarded-for` are believed.
+#[derive(Clone, Debug)]
+pub enum Trust {
+    /// `xff_num_trusted_hops`: those of so many proxies.
+    Hops(usize),
+    /// `xff_trusted_cidrs`: those of proxies in these ranges; never empty.
+    Ranges(Box<[Cidr]>),
+}
+
 /// `internal_address_config`.
 #[derive(Clone, Debug, Default)]
 pub struct InternalAddresses {
@@ -330,48 +377,9 @@ impl InternalAddresses {
     }
 }
 
-/// A range of addresses, such as `10.0.0.0/8`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cidr {
-    address: IpAddr,
-    prefix: u8,
-}
-
-impl Cidr {
-    /// The range of `address` with its first `prefix` bits; longer prefixes than the address has bits count as all of them.
-    pub fn new(address: IpAddr, prefix: u32) -> Cidr {
-        let bits = if address.is_ipv4() { 32 } else { 128 };
-        Cidr { address, prefix: prefix.min(bits) as u8 }
-    }
-
-    /// Whether `address` is in the range; never across address families.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => same_prefix(u128::from(a.to_bits()), u128::from(b.to_bits()), 32, self.prefix),
-            (IpAddr::V6(a), IpAddr::V6(b)) => same_prefix(a.to_bits(), b.to_bits(), 128, self.prefix),
-            _ => false,
-        }
-    }
-}
-
-fn same_prefix(a: u128, b: u128, bits: u8, prefix: u8) -> bool {
-    prefix == 0 || (a ^ b) >> (bits - prefix) == 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ranges_compare_prefixes_within_a_family() {
-        let range = Cidr::new("10.1.0.0".parse().unwrap(), 16);
-        assert!(range.contains("10.1.255.255".parse().unwrap()));
-        assert!(!range.contains("10.2.0.0".parse().unwrap()));
-        assert!(!range.contains("::ffff:10.1.0.1".parse().unwrap()));
-        assert!(Cidr::new("::".parse().unwrap(), 0).contains("fd00::1".parse().unwrap()));
-        assert!(Cidr::new("fd00::1".parse().unwrap(), 128).contains("fd00::1".parse().unwrap()));
-        assert!(!Cidr::new("fd00::1".parse().unwrap(), 200).contains("fd00::2".parse().unwrap()));
-    }
 
     #[test]
     fn upgrades_are_looked_up_without_case() {

@@ -6,35 +6,7 @@ use std::{
 };
 
 use super::FilterChain;
-
-/// An address range (`CidrRange`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Cidr {
-    /// The network's address, masked.
-    network: IpAddr,
-    /// Number of leading bits that count.
-    bits: u8,
-}
-
-impl Cidr {
-    /// A range of `bits` leading bits; more bits than the family has are all of them.
-    pub fn new(address: IpAddr, bits: u32) -> Cidr {
-        let bits = bits.min(if address.is_ipv4() { 32 } else { 128 }) as u8;
-        Cidr { network: mask(address, bits), bits }
-    }
-
-    /// Whether the address lies in the range.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        address.is_ipv4() == self.network.is_ipv4() && mask(address, self.bits) == self.network
-    }
-}
-
-fn mask(address: IpAddr, bits: u8) -> IpAddr {
-    match address {
-        IpAddr::V4(a) => IpAddr::V4((u32::from(a) & u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0)).into()),
-        IpAddr::V6(a) => IpAddr::V6((u128::from(a) & u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0)).into()),
-    }
-}
+use crate::cidr::Cidr;
 
 /// Where a connection must come from (`source_type`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -158,7 +130,7 @@ fn best_range(ranges: &[Cidr], address: IpAddr) -> Option<usize> {
     if ranges.is_empty() {
         return Some(0);
     }
-    ranges.iter().filter(|r| r.contains(address)).map(|r| usize::from(r.bits) + 1).max()
+    ranges.iter().filter(|r| r.contains(address)).map(|r| usize::from(r.bits()) + 1).max()
 }
 
 fn best_name(names: &[String], name: &str) -> Option<usize> {

@@ -300,7 +300,8 @@ impl RouteTable {
         let headers = request.headers;
         let number = self.domains.find(headers.get(Known::Authority), self.settings.ignore_port)?;
         let host = &self.hosts[number];
-        let scheme = headers.get(Known::ForwardedProto)?;
+        // As in Envoy an empty one is as good as none.
+        let scheme = headers.get(Known::ForwardedProto).filter(|scheme| !scheme.is_empty())?;
         let redirect = match host.require_tls {
             RequireTls::None => false,
             RequireTls::ExternalOnly => scheme != b"https" && headers.get(Known::EnvoyInternal) != Some(b"true"),
