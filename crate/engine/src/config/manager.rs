@@ -24,10 +24,12 @@ use super::{
 use crate::{
     http::{
         manager::Manager,
-        settings::{Codec, ConnectionManager, EscapedSlashes, Http1, Http2, ServerHeader, StripPort, Underscores, Upgrade},
+        settings::{
+            Codec, ConnectionManager, EscapedSlashes, FloodLimits, Http1, Http2, Keepalive, ServerHeader, StripPort, Underscores, Upgrade,
+        },
     },
     route::RouteTable,
-    stats::{HttpStats, ListenerHttpStats, RouterStats, TracingStats},
+    stats::{Http2Stats, HttpStats, ListenerHttpStats, RouterStats, TracingStats},
 };
 
 /// The type of the network filter.
@@ -67,6 +69,7 @@ pub fn compile(config: &[u8], listener: &str, context: &Context<'_>, at: &At<'_>
         stats: HttpStats::new(context.stats, &prefix),
         router: RouterStats::new(context.stats, &prefix),
         tracing: TracingStats::new(context.stats, &format!("{prefix}.tracing")),
+        http2: Http2Stats::new(context.stats, "http2"),
         listener_stats: ListenerHttpStats::new(context.stats, &format!("{listener}.{prefix}")),
     })
 }
@@ -228,14 +231,28 @@ pub fn http1(options: &core::Http1ProtocolOptions) -> Http1 {
 /// Compiles `Http2ProtocolOptions`, of either side.
 pub fn http2(options: &core::Http2ProtocolOptions, at: &At<'_>, issues: &mut Issues) -> Http2 {
     let defaults = Http2::default();
-    let keepalive = options.connection_keepalive.unwrap_or_default();
-    let at = at.field("connection_keepalive");
+    let floods = FloodLimits::default();
     Http2 {
         max_concurrent_streams: options.max_concurrent_streams.unwrap_or(defaults.max_concurrent_streams),
         initial_stream_window_size: options.initial_stream_window_size.unwrap_or(defaults.initial_stream_window_size),
         initial_connection_window_size: options.initial_connection_window_size.unwrap_or(defaults.initial_connection_window_size),
         allow_connect: options.allow_connect,
-        keepalive_interval: value::limit(keepalive.interval.as_ref(), None, &at.field("interval"), issues),
-        keepalive_timeout: value::limit(keepalive.timeout.as_ref(), None, &at.field("timeout"), issues),
+        hpack_table_size: options.hpack_table_size.unwrap_or(defaults.hpack_table_size),
+        keepalive: options.connection_keepalive.as_ref().and_then(|k| keepalive(k, &at.field("connection_keepalive"), issues)),
+        floods: FloodLimits {
+            control_frames: options.max_outbound_control_frames.unwrap_or(floods.control_frames),
+            empty_frames: options.max_consecutive_inbound_frames_with_empty_payload.unwrap_or(floods.empty_frames),
+            priority_frames: options.max_inbound_priority_frames_per_stream.unwrap_or(floods.priority_frames),
+            window_updates: options.max_inbound_window_update_frames_per_data_frame_sent.unwrap_or(floods.window_updates),
+        },
     }
+}
+
+fn keepalive(config: &core::KeepaliveSettings, at: &At<'_>, issues: &mut Issues) -> Option<Keepalive> {
+    let interval = value::limit(config.interval.as_ref(), None, &at.field("interval"), issues);
+    let idle_interval = value::limit(config.connection_idle_interval.as_ref(), None, &at.field("connection_idle_interval"), issues);
+    // The message's own rules ask for a timeout.
+    let timeout = value::duration(config.timeout.as_ref(), &at.field("timeout"), issues)?;
+    let jitter = config.interval_jitter.as_ref().map_or(15.0, |p| p.value);
+    Some(Keepalive { interval, timeout, jitter, idle_interval })
 }

@@ -45,14 +45,16 @@ pub enum Meter {
 }
 
 impl Meter {
-    fn read(&self, bytes: usize) {
+    /// Counts bytes that came.
+    pub fn read(&self, bytes: usize) {
         match self {
             Meter::Downstream(manager) => manager.stats.downstream_cx_rx_bytes_total().add(bytes as u64),
             Meter::Upstream(cluster) => cluster.stats.upstream_cx_rx_bytes_total().add(bytes as u64),
         }
     }
 
-    fn wrote(&self, bytes: usize) {
+    /// Counts bytes that went.
+    pub fn wrote(&self, bytes: usize) {
         match self {
             Meter::Downstream(manager) => manager.stats.downstream_cx_tx_bytes_total().add(bytes as u64),
             Meter::Upstream(cluster) => cluster.stats.upstream_cx_tx_bytes_total().add(bytes as u64),

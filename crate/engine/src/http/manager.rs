@@ -18,7 +18,7 @@ use crate::{
     format,
     forward::forward,
     route::RouteTable,
-    stats::{HttpStats, ListenerHttpStats, RouterStats, TracingStats},
+    stats::{Http2Stats, HttpStats, ListenerHttpStats, RouterStats, TracingStats},
     stream_info::{Protocol, StreamInfo},
 };
 
@@ -43,6 +43,8 @@ pub struct Manager {
     pub router: RouterStats,
     /// `http.<stat_prefix>.tracing`
     pub tracing: TracingStats,
+    /// `http2`: all HTTP/2 connections of clients.
+    pub http2: Http2Stats,
     /// `listener.<address>.http.<stat_prefix>`
     pub listener_stats: ListenerHttpStats,
 }

@@ -248,10 +248,12 @@ pub struct Http2 {
     pub initial_connection_window_size: u32,
     /// `allow_connect`: extended CONNECT; default false.
     pub allow_connect: bool,
-    /// `connection_keepalive.interval`; absent by default.
-    pub keepalive_interval: Option<Duration>,
-    /// `connection_keepalive.timeout`; absent by default.
-    pub keepalive_timeout: Option<Duration>,
+    /// `hpack_table_size`, in bytes; default 4096.
+    pub hpack_table_size: u32,
+    /// `connection_keepalive`; absent by default.
+    pub keepalive: Option<Keepalive>,
+    /// What a peer may send that costs it nothing.
+    pub floods: FloodLimits,
 }
 
 impl Default for Http2 {
@@ -261,9 +263,42 @@ impl Default for Http2 {
             initial_stream_window_size: 16 * 1024 * 1024,
             initial_connection_window_size: 24 * 1024 * 1024,
             allow_connect: false,
-            keepalive_interval: None,
-            keepalive_timeout: None,
+            hpack_table_size: 4096,
+            keepalive: None,
+            floods: FloodLimits::default(),
         }
+    }
+}
+
+/// `connection_keepalive`: how a connection shows that it is alive.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Keepalive {
+    /// `interval` between pings; none are sent by the clock where absent.
+    pub interval: Option<Duration>,
+    /// `timeout`: how long the peer has to answer one.
+    pub timeout: Duration,
+    /// `interval_jitter`, in percent of the interval that is added at random; default 15.
+    pub jitter: f64,
+    /// `connection_idle_interval`: an upstream connection that was idle for so long shows that it is alive before it carries a request.
+    pub idle_interval: Option<Duration>,
+}
+
+/// The limits of `http2_protocol_options` on frames that cost their sender nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FloodLimits {
+    /// `max_outbound_control_frames`: PING and SETTINGS that wait for their acknowledgement to be written; default 1000.
+    pub control_frames: u32,
+    /// `max_consecutive_inbound_frames_with_empty_payload`; default 1.
+    pub empty_frames: u32,
+    /// `max_inbound_priority_frames_per_stream`; default 100.
+    pub priority_frames: u32,
+    /// `max_inbound_window_update_frames_per_data_frame_sent`; default 10.
+    pub window_updates: u32,
+}
+
+impl Default for FloodLimits {
+    fn default() -> FloodLimits {
+        FloodLimits { control_frames: 1000, empty_frames: 1, priority_frames: 100, window_updates: 10 }
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -17,7 +18,10 @@ use crate::{
     http::{
         body::{BodyError, Frame},
         convert,
+        frames::{Watch, WatchedStream},
         header::HeaderList,
+        keepalive::PingNow,
+        settings::{Http2, Keepalive},
     },
 };
 
@@ -26,8 +30,10 @@ pub struct Connection {
     sender: client::SendRequest<Bytes>,
     /// `max_concurrent_streams`, of our own side; the peer may allow fewer.
     max_streams: u32,
-    /// Requests under way.
-    pub active: Cell<u32>,
+    watch: Rc<Watch>,
+    keepalive: Option<Keepalive>,
+    ping_now: PingNow,
+    used: Cell<Instant>,
     /// Requests carried in all.
     pub requests: Cell<u32>,
     /// The connection task has ended, or the peer said that it will.
@@ -38,28 +44,37 @@ pub struct Connection {
 
 impl Connection {
     /// A connection whose preface was sent; `closed` is set by the task that drives it.
-    pub fn new(sender: client::SendRequest<Bytes>, closed: Rc<Cell<bool>>, meta: Rc<Connected>, max_streams: u32) -> Connection {
-        Connection { sender, max_streams, active: Cell::new(0), requests: Cell::new(0), closed, meta }
+    pub fn new(
+        sender: client::SendRequest<Bytes>,
+        closed: Rc<Cell<bool>>,
+        meta: Rc<Connected>,
+        options: &Http2,
+        ping_now: PingNow,
+        watch: Rc<Watch>,
+    ) -> Connection {
+        let (max_streams, keepalive) = (options.max_concurrent_streams, options.keepalive);
+        let used = Cell::new(Instant::now());
+        Connection { sender, max_streams, watch, keepalive, ping_now, used, requests: Cell::new(0), closed, meta }
+    }
+
+    fn failure(&self, error: &h2::Error) -> Failure {
+        match self.watch.flood() {
+            Some(_) => Failure::Protocol("http2.flood"),
+            None => failure(error),
+        }
     }
 
     /// Whether another request fits on it.
     pub fn has_room(&self) -> bool {
-        !self.closed.get() && self.active.get() < self.max_streams && (self.active.get() as usize) < self.sender.current_max_send_streams()
-    }
-}
-
-/// Counts one request on a connection.
-struct Active(Rc<Connection>);
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        self.0.active.set(self.0.active.get() - 1);
+        let active = self.watch.active();
+        !self.closed.get() && active < u64::from(self.max_streams) && active < self.sender.current_max_send_streams() as u64
     }
 }
 
 /// One request and its answer.
 pub struct Exchange {
-    active: Active,
+    connection: Rc<Connection>,
+    _stream: WatchedStream,
     pool: Rc<HostPool>,
     send: SendStream<Bytes>,
     response: client::ResponseFuture,
@@ -76,17 +91,29 @@ impl Exchange {
     pub fn new(connection: Rc<Connection>, pool: Rc<HostPool>, headers: &HeaderList, request: Cursor) -> Result<Exchange, Failure> {
         let head = convert::request_to_http(headers).ok_or(Failure::Protocol("http2.invalid_request_headers"))?;
         let end = request.is_empty();
-        connection.active.set(connection.active.get() + 1);
+        connection.ping_now.used(&connection.used, connection.keepalive.as_ref());
         connection.requests.set(connection.requests.get() + 1);
         connection.meta.carries_request();
-        let active = Active(connection.clone());
-        let (response, send) = connection.sender.clone().send_request(head, end).map_err(|e| failure(&e))?;
-        Ok(Exchange { active, pool, send, response, body: None, data_over: false, request, waiting: None, sent: end, answered: false })
+        let stream = connection.watch.stream();
+        let (response, send) = connection.sender.clone().send_request(head, end).map_err(|e| connection.failure(&e))?;
+        Ok(Exchange {
+            connection,
+            _stream: stream,
+            pool,
+            send,
+            response,
+            body: None,
+            data_over: false,
+            request,
+            waiting: None,
+            sent: end,
+            answered: false,
+        })
     }
 
     /// Our address on the connection.
     pub fn local(&self) -> std::net::SocketAddr {
-        self.active.0.meta.local
+        self.connection.meta.local
     }
 
     /// Whether any part of the answer has come.
@@ -96,7 +123,7 @@ impl Exchange {
 
     /// Whether the connection had carried a request before.
     pub fn reused(&self) -> bool {
-        self.active.0.requests.get() > 1
+        self.connection.requests.get() > 1
     }
 
     /// Whether the whole request went out.
@@ -162,7 +189,7 @@ impl Exchange {
             let headers = convert::response_from_http(interim.status(), interim.headers());
             return Poll::Ready(Ok(Head { headers, informational: true }));
         }
-        let response = std::task::ready!(Pin::new(&mut self.response).poll(cx)).map_err(|e| failure(&e))?;
+        let response = std::task::ready!(Pin::new(&mut self.response).poll(cx)).map_err(|e| self.connection.failure(&e))?;
         self.answered = true;
         let (head, body) = response.into_parts();
         // `:status` counts, as in Envoy, which resets the stream and takes that for the peer's doing.
@@ -187,17 +214,18 @@ impl Exchange {
                         return Poll::Ready(Some(Ok(Frame::Data(data))));
                     }
                 }
-                Some(Err(e)) => return Poll::Ready(Some(Err(BodyError::Upstream(failure(&e))))),
+                Some(Err(e)) => return Poll::Ready(Some(Err(BodyError::Upstream(self.connection.failure(&e))))),
                 None => self.data_over = true,
             }
         }
         match std::task::ready!(body.poll_trailers(cx)) {
             Ok(Some(trailers)) => {
+                self.connection.watch.stats.trailers().inc();
                 self.body = None;
                 Poll::Ready(Some(Ok(Frame::Trailers(convert::from_map(&trailers)))))
             }
             Ok(None) => Poll::Ready(None),
-            Err(e) => Poll::Ready(Some(Err(BodyError::Upstream(failure(&e))))),
+            Err(e) => Poll::Ready(Some(Err(BodyError::Upstream(self.connection.failure(&e))))),
         }
     }
 

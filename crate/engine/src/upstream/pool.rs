@@ -12,12 +12,14 @@ use tokio::sync::oneshot;
 
 use super::{Connection, HostKey, connect, h1, h2, host_key};
 use crate::{
-    cluster::{Cluster, Host, Permit, Priority, UpstreamProtocol},
+    cluster::{Cluster, CodecStats, Host, Permit, Priority, UpstreamProtocol},
     error::Failure,
     http::{
         connection::send_buffer,
+        frames::{Role, Watch, Watched},
         h1::ResponseLimits,
         io::{Io, Meter},
+        keepalive::{self, PingNow},
         settings::Http1,
     },
     snapshot::Snapshot,
@@ -220,26 +222,33 @@ impl HostPool {
             .initial_connection_window_size(options.initial_connection_window_size)
             .max_header_list_size(head)
             .max_send_buffer_size(send_buffer(settings.per_connection_buffer_limit))
+            .header_table_size(options.hpack_table_size)
             .enable_push(false);
+        let CodecStats::Http2(stats) = &self.cluster.codec_stats else { return Err(Failure::Protocol("http2.not_configured")) };
+        let watch = Watch::new(Role::Client, options.floods, stats.clone());
+        let transport = Watched::new(transport, Meter::Upstream(self.cluster.clone()), watch.clone());
         let (sender, mut driver) = builder.handshake(transport).await.map_err(|e| h2::failure(&e))?;
         let closed = Rc::new(Cell::new(false));
         let meta = Rc::new(meta);
         let held = (closed.clone(), meta.clone());
-        let keepalive = options.keepalive_interval.map(|every| (every, options.keepalive_timeout.unwrap_or(every)));
-        let pings = driver.ping_pong();
+        let ping_now = PingNow::default();
+        let alive = options.keepalive.and_then(|keepalive| {
+            let jitter = Arc::as_ptr(&self.host) as u64 ^ meta.local.port() as u64;
+            Some(keepalive::run(driver.ping_pong()?, keepalive, jitter, ping_now.clone(), watch.clone()))
+        });
         tokio::task::spawn_local(async move {
             let (closed, _meta) = held;
-            match (keepalive, pings) {
-                (Some((every, timeout)), Some(pings)) => {
-                    tokio::select! { _ = driver => {}, () = keep_alive(pings, every, timeout) => {} }
+            match alive {
+                Some(alive) => {
+                    tokio::select! { _ = driver => {}, () = alive => {} }
                 }
-                _ => {
+                None => {
                     let _ = driver.await;
                 }
             }
             closed.set(true);
         });
-        Ok(h2::Connection::new(sender, closed, meta, options.max_concurrent_streams))
+        Ok(h2::Connection::new(sender, closed, meta, options, ping_now, watch))
     }
 
     /// Takes back a connection whose request is over.
@@ -321,17 +330,6 @@ impl HostPool {
         let idle = std::mem::take(&mut *self.idle.borrow_mut());
         self.live.set(self.live.get().saturating_sub(idle.len()));
         self.h2.borrow_mut().clear();
-    }
-}
-
-/// Ends when the peer does not answer a ping in time.
-async fn keep_alive(mut pings: ::h2::PingPong, every: std::time::Duration, timeout: std::time::Duration) {
-    loop {
-        tokio::time::sleep(every).await;
-        match tokio::time::timeout(timeout, pings.ping(::h2::Ping::opaque())).await {
-            Ok(Ok(_)) => {}
-            _ => return,
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     future::{Future, poll_fn},
     rc::Rc,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -16,16 +16,26 @@ use crate::{
     error::Flags,
     http::{
         body::{Body, BodyError, Frame, PollBody},
-        convert, h1,
+        convert,
+        frames::{Flood, Role, Watch, Watched, WatchedStream},
+        h1,
         header::{HeaderList, Known},
+        io::Meter,
+        keepalive::{self, PingNow},
         local_reply::LocalReply,
         manager::{self, Manager},
         stream::{Interim, Response, Stream},
     },
+    stats::HttpStats,
     stream_info::{Protocol, StreamInfo},
     transport::Transport,
     worker::{Worker, signal::Signal, timer::Deadline},
 };
+
+/// How many streams may be reset by the client before they were begun; the limit on those that are reset too early comes first.
+const PENDING_RESETS: usize = 500;
+/// A stream that is reset sooner than this, and before its answer, was reset too early (`overload.premature_reset_min_stream_lifetime_seconds`).
+const PREMATURE: Duration = Duration::from_secs(2);
 
 /// Serves until the connection ends.
 pub async fn serve(transport: Transport, mut connection: Connection) {
@@ -37,13 +47,20 @@ pub async fn serve(transport: Transport, mut connection: Connection) {
         .initial_connection_window_size(settings.http2.initial_connection_window_size)
         .max_concurrent_streams(settings.http2.max_concurrent_streams)
         .max_header_list_size(u32::try_from(settings.max_request_headers_bytes).unwrap_or(u32::MAX))
-        .max_send_buffer_size(send_buffer(connection.buffer_limit));
+        .max_send_buffer_size(send_buffer(connection.buffer_limit))
+        .header_table_size(settings.http2.hpack_table_size)
+        // Those that were reset before they could be begun count with all others that were reset too early.
+        .max_pending_accept_reset_streams(PENDING_RESETS);
     if settings.http2.allow_connect {
         builder.enable_connect_protocol();
     }
     let mut idle = Deadline::default();
     idle.set(settings.idle_timeout);
-    let mut handshake = Box::pin(builder.handshake::<_, Bytes>(Lingering::new(transport, settings.delayed_close_timeout)));
+    let watch = Watch::new(Role::Server, settings.http2.floods, manager.http2.clone());
+    watch.stats.nghttp2_downstream_connections().inc();
+    let transport =
+        Watched::new(Lingering::new(transport, settings.delayed_close_timeout), Meter::Downstream(manager.clone()), watch.clone());
+    let mut handshake = Box::pin(builder.handshake::<_, Bytes>(transport));
     let ready = poll_fn(|cx| {
         connection.listening.register(cx);
         match handshake.as_mut().poll(cx) {
@@ -55,40 +72,65 @@ pub async fn serve(transport: Transport, mut connection: Connection) {
     .await;
     drop(handshake);
     if let Some(h2) = ready {
-        run(h2, &mut connection, idle).await;
+        run(h2, &mut connection, idle, watch).await;
     }
 }
 
-async fn run(mut h2: server::Connection<Lingering, Bytes>, connection: &mut Connection, mut idle: Deadline) {
+async fn run(mut h2: server::Connection<Watched<Lingering>, Bytes>, connection: &mut Connection, mut idle: Deadline, watch: Rc<Watch>) {
     let settings = &connection.manager.settings;
-    let active = Rc::new(Cell::new(0usize));
+    let mut alive = settings.http2.keepalive.and_then(|keepalive| {
+        let pings = h2.ping_pong()?;
+        Some(Box::pin(keepalive::run(pings, keepalive, connection.worker.random.next(), PingNow::default(), watch.clone())))
+    });
     let mut age = Deadline::default();
     age.set(settings.max_connection_duration);
+    let stats = &connection.manager.stats;
     let mut requests = 0u32;
     let mut draining = false;
+    let mut by_peer = true;
     loop {
         let next = poll_fn(|cx| {
             connection.listening.register(cx);
             let signal = connection.listening.signal();
             if signal.ended() {
+                by_peer = false;
                 return Poll::Ready(None);
             }
-            if !draining && (signal.draining().is_some() || connection.worker.closing() || age.poll(cx).is_ready()) {
+            let why = if draining {
+                None
+            } else if age.poll(cx).is_ready() {
+                Some(stats.downstream_cx_max_duration_reached())
+            } else if signal.draining().is_some() || connection.worker.closing() {
+                Some(stats.downstream_cx_drain_close())
+            } else {
+                None
+            };
+            if let Some(counter) = why {
+                counter.inc();
                 draining = true;
-                connection.manager.stats.downstream_cx_drain_close().inc();
-                h2.graceful_shutdown();
+                goodbye(&mut h2, &watch);
             }
             if let Poll::Ready(next) = h2.poll_accept(cx) {
                 return Poll::Ready(next);
             }
-            if active.get() == 0 {
+            watch.register(cx);
+            if watch.resets_prematurely() {
+                stats.downstream_rq_too_many_premature_resets().inc();
+                by_peer = false;
+                return Poll::Ready(None);
+            }
+            if alive.as_mut().is_some_and(|alive| alive.as_mut().poll(cx).is_ready()) {
+                by_peer = false;
+                return Poll::Ready(None);
+            }
+            if watch.active() == 0 {
                 if !idle.is_set() {
                     idle.set(settings.idle_timeout);
                 }
                 if idle.poll(cx).is_ready() {
-                    connection.manager.stats.downstream_cx_idle_timeout().inc();
+                    stats.downstream_cx_idle_timeout().inc();
                     draining = true;
-                    h2.graceful_shutdown();
+                    goodbye(&mut h2, &watch);
                     return h2.poll_accept(cx);
                 }
             }
@@ -98,8 +140,9 @@ async fn run(mut h2: server::Connection<Lingering, Bytes>, connection: &mut Conn
         let (request, respond) = match next {
             Some(Ok(stream)) => stream,
             Some(Err(e)) => {
+                by_peer = e.is_io() && watch.flood().is_none();
                 if !e.is_io() {
-                    connection.manager.stats.downstream_cx_protocol_error().inc();
+                    stats.downstream_cx_protocol_error().inc();
                 }
                 break;
             }
@@ -110,14 +153,14 @@ async fn run(mut h2: server::Connection<Lingering, Bytes>, connection: &mut Conn
         let max = settings.max_requests_per_connection;
         if max != 0 && requests >= max && !draining {
             draining = true;
-            connection.manager.stats.downstream_cx_max_requests_reached().inc();
-            h2.graceful_shutdown();
+            stats.downstream_cx_max_requests_reached().inc();
+            goodbye(&mut h2, &watch);
         }
         let stream = Exchange {
             worker: connection.worker.clone(),
             signal: connection.listening.signal().clone(),
             respond,
-            _active: Active::new(active.clone()),
+            watched: watch.stream(),
             sent: 0,
         };
         let (head, body) = request.into_parts();
@@ -130,6 +173,30 @@ async fn run(mut h2: server::Connection<Lingering, Bytes>, connection: &mut Conn
         let serving = stream.serve(connection.manager.clone(), convert::request_from_http(&head), body, info, connection.buffer_limit);
         connection.worker.spawn(serving);
     }
+    destroyed(stats, by_peer && !draining, watch.active() > 0);
+}
+
+/// Tells the client to open no further stream.
+fn goodbye(h2: &mut server::Connection<Watched<Lingering>, Bytes>, watch: &Watch) {
+    watch.stats.goaway_sent().inc();
+    h2.graceful_shutdown();
+}
+
+/// Counts a connection that ends, by who ended it and whether requests were under way.
+fn destroyed(stats: &HttpStats, by_peer: bool, at_work: bool) {
+    if by_peer {
+        stats.downstream_cx_destroy_remote().inc();
+    } else {
+        stats.downstream_cx_destroy_local().inc();
+    }
+    if at_work {
+        stats.downstream_cx_destroy_active_rq().inc();
+        if by_peer {
+            stats.downstream_cx_destroy_remote_active_rq().inc();
+        } else {
+            stats.downstream_cx_destroy_local_active_rq().inc();
+        }
+    }
 }
 
 /// Whether a head that the library took means one thing only: user information in an authority, or an empty scheme, could be read in two ways.
@@ -141,28 +208,12 @@ fn is_acceptable(head: &http::request::Parts) -> bool {
     authority && hosts && scheme
 }
 
-/// Counts the streams under way.
-struct Active(Rc<Cell<usize>>);
-
-impl Active {
-    fn new(count: Rc<Cell<usize>>) -> Active {
-        count.set(count.get() + 1);
-        Active(count)
-    }
-}
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
-}
-
 /// One stream's way through the connection manager.
 struct Exchange {
     worker: Rc<Worker>,
     signal: Rc<Signal>,
     respond: server::SendResponse<Bytes>,
-    _active: Active,
+    watched: WatchedStream,
     sent: u64,
 }
 
@@ -197,7 +248,8 @@ impl Exchange {
             info.request_end = Some(info.started);
             Body::Empty
         } else {
-            Body::stream(RequestBody { body, data_over: false, received: received.clone() })
+            let watch = self.watched.watch().clone();
+            Body::stream(RequestBody { body, data_over: false, received: received.clone(), watch })
         };
         let whole = info.request_end.is_some();
         let too_many = request.len() > settings.max_headers_count;
@@ -239,8 +291,19 @@ impl Exchange {
             Ok(response) => response,
             Err(Stop::Reset(flag)) => {
                 manager.stats.downstream_rq_rx_reset().inc();
-                stream.info.flags.insert(flag);
-                stream.info.detail = Some("http2.remote_reset".into());
+                match self.watched.watch().flood() {
+                    Some(flood) => {
+                        stream.info.flags.insert(Flood::FLAG);
+                        stream.info.detail = Some(flood.detail().into());
+                    }
+                    None => {
+                        stream.info.flags.insert(flag);
+                        stream.info.detail = Some("http2.remote_reset".into());
+                    }
+                }
+                if flag == Flags::DOWNSTREAM_REMOTE_RESET && stream.info.started.elapsed() < PREMATURE {
+                    self.watched.premature_reset();
+                }
                 manager.finish(&mut stream, None, None);
                 return;
             }
@@ -290,6 +353,10 @@ impl Exchange {
         interim.set_idle_timeout(settings.stream_idle_timeout);
         let mut serving = Box::pin(manager::serve(stream));
         poll_fn(|cx| {
+            if self.watched.watch().flood().is_some() {
+                // Nothing of what a flood came with goes on.
+                return Poll::Ready(Err(Stop::Reset(Flags::DOWNSTREAM_CONNECTION_TERMINATION)));
+            }
             let answer = serving.as_mut().poll(cx);
             for headers in interim.take() {
                 let _ = self.respond.send_informational(convert::response_to_http(&headers));
@@ -416,6 +483,7 @@ struct RequestBody {
     body: RecvStream,
     data_over: bool,
     received: Rc<Received>,
+    watch: Rc<Watch>,
 }
 
 impl PollBody for RequestBody {
@@ -443,7 +511,10 @@ impl PollBody for RequestBody {
         let trailers = std::task::ready!(self.body.poll_trailers(cx));
         self.received.ended.set(Some(Instant::now()));
         match trailers {
-            Ok(Some(trailers)) => Poll::Ready(Some(Ok(Frame::Trailers(convert::from_map(&trailers))))),
+            Ok(Some(trailers)) => {
+                self.watch.stats.trailers().inc();
+                Poll::Ready(Some(Ok(Frame::Trailers(convert::from_map(&trailers)))))
+            }
             Ok(None) => Poll::Ready(None),
             Err(error) => {
                 self.received.reset.set(Some(reset_flag(&error)));

@@ -1,0 +1,71 @@
+//! PING frames that show whether the peer of an HTTP/2 connection is still there (`connection_keepalive`).
+
+use std::{
+    cell::Cell,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use h2::{Ping, PingPong};
+use tokio::sync::Notify;
+
+use super::{frames::Watch, settings::Keepalive};
+use crate::worker::random::Random;
+
+/// Asks for a ping ahead of the clock: `connection_idle_interval`.
+#[derive(Clone, Default)]
+pub struct PingNow(Rc<Notify>);
+
+impl PingNow {
+    /// Pings where `idle_interval` has passed since the connection was last of use, which it is now.
+    pub fn used(&self, last: &Cell<Instant>, keepalive: Option<&Keepalive>) {
+        let before = last.replace(Instant::now());
+        if keepalive.and_then(|k| k.idle_interval).is_some_and(|idle| before.elapsed() >= idle) {
+            self.0.notify_one();
+        }
+    }
+}
+
+/// Ends when the peer did not answer a ping in time; the connection then has to be closed.
+pub async fn run(mut pings: PingPong, keepalive: Keepalive, jitter: u64, now: PingNow, watch: Rc<Watch>) {
+    let random = Random::seeded(jitter);
+    loop {
+        let asked = now.0.notified();
+        match keepalive.interval {
+            Some(interval) => {
+                // Only asked for where there is an idle interval: else the clock alone decides.
+                let _ = tokio::time::timeout(pause(interval, keepalive.jitter, &random), asked).await;
+            }
+            None => asked.await,
+        }
+        match tokio::time::timeout(keepalive.timeout, pings.ping(Ping::opaque())).await {
+            Ok(Ok(_)) => {}
+            // The connection is over anyway.
+            Ok(Err(_)) => return std::future::pending().await,
+            Err(_) => {
+                watch.stats.keepalive_timeout().inc();
+                return;
+            }
+        }
+    }
+}
+
+/// The interval and up to so many percent of it more.
+fn pause(interval: Duration, percent: f64, random: &Random) -> Duration {
+    let most = interval.mul_f64(percent.clamp(0.0, 100.0) / 100.0).as_micros();
+    interval + Duration::from_micros(random.below(u64::try_from(most).unwrap_or(u64::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_is_the_interval_and_no_more_than_its_jitter() {
+        let (random, second) = (Random::seeded(7), Duration::from_secs(1));
+        let pauses: Vec<_> = (0..200).map(|_| pause(second, 15.0, &random)).collect();
+        assert!(pauses.iter().all(|p| *p >= second && *p < Duration::from_millis(1150)));
+        assert!(pauses.iter().any(|p| *p > Duration::from_millis(1100)) && pauses.iter().any(|p| *p < Duration::from_millis(1050)));
+        assert_eq!(pause(second, 0.0, &random), second);
+    }
+}
