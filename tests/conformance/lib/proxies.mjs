@@ -12,13 +12,14 @@ export const subject = process.env.PROXY === 'envoy' ? 'envoy' : 'plenipo';
 const certs = path.resolve(import.meta.dirname, '..', '..', 'parity', 'certs');
 const types = { manager: 'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager', router: 'envoy.extensions.filters.http.router.v3.Router',
   tls: 'envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext', options: 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions', file: 'envoy.extensions.access_loggers.file.v3.FileAccessLog' };
+const TEST_CERTIFICATE = { certificate_chain: { filename: path.join(certs, 'server.crt') }, private_key: { filename: path.join(certs, 'server.key') } };
 export const any = (type, fields = {}) => ({ '@type': `type.googleapis.com/${type}`, ...fields });
 
 /**
  * One listener for HTTP. `manager` fields are the connection manager's, `cluster` the one that all requests go to unless `manager` has its own routes,
- * `tls` makes it a TLS listener that offers these ALPN names.
+ * `tls` makes it a TLS listener that offers these ALPN names, with the parity tests' certificate unless it is given another one.
  */
-export function listener(name, port, { cluster, tls, manager = {}, filters = [], log } = {}) {
+export function listener(name, port, { cluster, tls, certificate = TEST_CERTIFICATE, manager = {}, filters = [], log } = {}) {
   return {
     name, address: address(port),
     filter_chains: [{
@@ -31,7 +32,7 @@ export function listener(name, port, { cluster, tls, manager = {}, filters = [],
       }) }],
       ...(tls && { transport_socket: { name: 'tls', typed_config: any(types.tls, { common_tls_context: {
         alpn_protocols: tls,
-        tls_certificates: [{ certificate_chain: { filename: path.join(certs, 'server.crt') }, private_key: { filename: path.join(certs, 'server.key') } }],
+        tls_certificates: [certificate],
       } }) } }),
     }],
   };

@@ -69,7 +69,7 @@ pub async fn serve(mut transport: Transport, mut connection: Connection) {
             unless_drained(&mut connection.listening, detect(&mut transport, idle_timeout)).await
         }
     };
-    open.speaks(is_h2);
+    open.speaks(is_h2.map(|is_h2| only_h2.unwrap_or(is_h2)));
     match is_h2 {
         // No preface where only HTTP/2 is spoken: nobody would understand an answer.
         Some(false) if only_h2 == Some(true) => {
