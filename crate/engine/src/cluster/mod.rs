@@ -4,6 +4,7 @@
 
 mod circuit;
 mod dns;
+mod grpc;
 mod host;
 mod settings;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 
 pub use circuit::{Circuit, Permit, Priority, RetryBudget, Thresholds};
 pub use dns::{DnsError, Resolvers, run_dns};
+pub use grpc::{GrpcCounters, GrpcProtocol, GrpcStats};
 pub use host::{ActiveConnection, ActiveRequest, Endpoint, Host, HostEntry, HostSet, HostStats, Outcome};
 pub use settings::{
     Discovery, DnsEndpoint, DnsSettings, FailureRefresh, LookupFamily, ResolverConfig, Settings, TcpKeepalive, UpstreamProtocol,
@@ -58,6 +60,8 @@ pub struct Cluster {
     pub endpoint_stats: ClusterEndpointStats,
     /// Its codec, `cluster.<name>.http1` or `.http2`; shown from the first connection on.
     pub codec_stats: CodecStats,
+    /// What gRPC filters count, `cluster.<name>.grpc` and `.grpc-web`.
+    pub grpc_stats: GrpcStats,
     /// Updates, `cluster.<name>`.
     pub config_stats: ClusterConfigStats,
     hosts: ArcSwap<HostSet>,
@@ -93,6 +97,7 @@ impl Cluster {
                 UpstreamProtocol::Http1(_) => CodecStats::Http1(Http1Stats::new(store, &format!("{prefix}.http1"))),
                 UpstreamProtocol::Http2(_) => CodecStats::Http2(Http2Stats::new(store, &format!("{prefix}.http2"))),
             },
+            grpc_stats: GrpcStats::new(store),
             config_stats: ClusterConfigStats::new(store, &prefix),
             name,
             settings,

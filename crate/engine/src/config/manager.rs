@@ -42,7 +42,9 @@ pub fn compile(config: &[u8], listener: &str, context: &Context<'_>, at: &At<'_>
     let before = issues.len();
     let (config, tables) = any::decode_without::<HttpConnectionManager>(config, "route_config", at, issues)?;
     let settings = settings(&config, context, at, issues);
-    let (filters, suppress_envoy_headers) = filters(&config, at, issues);
+    let prefix = format!("http.{}", config.stat_prefix.replace(':', "_"));
+    let stats = filter::FilterStats { store: context.stats, manager: &prefix };
+    let (filters, suppress_envoy_headers) = filters(&config, stats, at, issues);
     let routes = if tables.is_empty() {
         // The reader refuses the other kinds of a route specifier by name.
         RouteTable::new(Default::default(), Vec::new(), Default::default())
@@ -59,7 +61,6 @@ pub fn compile(config: &[u8], listener: &str, context: &Context<'_>, at: &At<'_>
     if issues[before..].iter().any(|i| i.severity == plenipo_api::Severity::Error) {
         return None;
     }
-    let prefix = format!("http.{}", config.stat_prefix.replace(':', "_"));
     Some(Manager {
         settings,
         routes: Arc::new(routes),
@@ -74,7 +75,12 @@ pub fn compile(config: &[u8], listener: &str, context: &Context<'_>, at: &At<'_>
     })
 }
 
-fn filters(config: &HttpConnectionManager, at: &At<'_>, issues: &mut Issues) -> (Vec<Arc<dyn crate::filter::FilterFactory>>, bool) {
+fn filters(
+    config: &HttpConnectionManager,
+    stats: filter::FilterStats<'_>,
+    at: &At<'_>,
+    issues: &mut Issues,
+) -> (Vec<Arc<dyn crate::filter::FilterFactory>>, bool) {
     let list = at.field("http_filters");
     let mut factories = Vec::new();
     let mut suppress = false;
@@ -101,7 +107,7 @@ fn filters(config: &HttpConnectionManager, at: &At<'_>, issues: &mut Issues) -> 
                 let at = at.field("typed_config");
                 suppress = any::decode::<Router>(typed, &at, issues).is_some_and(|r| r.suppress_envoy_headers);
             }
-            Some(typed) => factories.extend(filter::compile(&entry.name, typed, &at.field("typed_config"), issues)),
+            Some(typed) => factories.extend(filter::compile(&entry.name, typed, stats, &at.field("typed_config"), issues)),
         }
     }
     if !router {

@@ -29,6 +29,7 @@ use super::{
     metadata, value,
 };
 use crate::{
+    filter::cors,
     http::header::HeaderName,
     route::{
         Action, BackOff, Choice, Destination, DomainError, Domains, FilterConfigs, Forward, PathRewrite, PerFilter, RequireTls, RetryOn,
@@ -165,6 +166,7 @@ impl Compiler<'_, '_> {
         host.retry = retry;
         host.filters = self.filter_configs(&config.typed_per_filter_config, at);
         host.metadata = metadata::compile(config.metadata.as_ref());
+        self.cors(config.cors.as_ref(), &mut host.filters, at);
         host
     }
 
@@ -176,6 +178,10 @@ impl Compiler<'_, '_> {
         };
         let conditions = self.conditions(condition, &match_at);
         let action = self.action(config, retry, at);
+        let mut filters = self.filter_configs(&config.typed_per_filter_config, at);
+        if let Some(ProtoAction::Route(action)) = &config.action {
+            self.cors(action.cors.as_ref(), &mut filters, &at.field("route"));
+        }
         Some(Route {
             name: (!config.name.is_empty()).then(|| config.name.as_str().into()),
             request_headers: headers::mutations(
@@ -193,7 +199,7 @@ impl Compiler<'_, '_> {
                 self.issues,
             ),
             buffer_limit: buffer_limit(config.request_body_buffer_limit, config.per_request_buffer_limit_bytes).or(limit),
-            filters: self.filter_configs(&config.typed_per_filter_config, at),
+            filters,
             metadata: metadata::compile(config.metadata.as_ref()),
             ..Route::new(conditions?, action?)
         })
@@ -332,6 +338,14 @@ impl Compiler<'_, '_> {
             }
         }
         compiled
+    }
+
+    /// The deprecated field for the CORS filter, beside what is said under the filter's name.
+    fn cors(&mut self, config: Option<&proto::CorsPolicy>, filters: &mut FilterConfigs, at: &At<'_>) {
+        if let Some(config) = config {
+            let config = Some(cors::config::compile_field(config, &at.field("cors"), self.issues));
+            filters.insert(cors::ROUTE_FIELD.into(), PerFilter { config, disabled: None });
+        }
     }
 
     fn wrapped(&mut self, name: &str, any: &prost_types::Any, at: &At<'_>) -> Option<PerFilter> {

@@ -6,14 +6,19 @@
 use std::{net::SocketAddr, time::Duration};
 
 use plenipo_api::proto::envoy::{
-    config::core::v3::{CidrRange, DataSource, SocketAddress, data_source::Specifier, socket_address::PortSpecifier},
-    r#type::matcher::v3::{RegexMatchAndSubstitute, RegexMatcher, StringMatcher, regex_matcher::EngineType, string_matcher::MatchPattern},
+    config::core::v3::{
+        CidrRange, DataSource, RuntimeFractionalPercent, SocketAddress, data_source::Specifier, socket_address::PortSpecifier,
+    },
+    r#type::{
+        matcher::v3::{RegexMatchAndSubstitute, RegexMatcher, StringMatcher, regex_matcher::EngineType, string_matcher::MatchPattern},
+        v3::fractional_percent::DenominatorType,
+    },
 };
 
 use super::issues::{At, Issues};
 use crate::{
     cidr::Cidr,
-    route::{Pattern, Rewrite, StringMatch},
+    route::{Pattern, Rewrite, RuntimeFraction, StringMatch},
 };
 
 /// A duration; negative ones are refused.
@@ -139,4 +144,17 @@ pub fn ranges(list: &[CidrRange], at: &At<'_>, issues: &mut Issues) -> Vec<Cidr>
         }
     }
     ranges
+}
+
+/// A share of requests; there is no runtime, so that its default value holds.
+pub fn fraction(config: &RuntimeFractionalPercent) -> RuntimeFraction {
+    let value = config.default_value.unwrap_or_default();
+    RuntimeFraction {
+        numerator: value.numerator.into(),
+        denominator: match DenominatorType::try_from(value.denominator) {
+            Ok(DenominatorType::TenThousand) => 10_000,
+            Ok(DenominatorType::Million) => 1_000_000,
+            Ok(DenominatorType::Hundred) | Err(_) => 100,
+        },
+    }
 }

@@ -16,6 +16,10 @@ use crate::http::{
 
 pub mod buffer;
 pub mod chain;
+pub mod cors;
+pub mod grpc_http1_bridge;
+pub mod grpc_stats;
+pub mod grpc_web;
 pub mod header_mutation;
 pub mod set_filter_state;
 pub mod set_metadata;

@@ -146,6 +146,9 @@ fn fail(stream: &mut Stream, cluster: &Cluster, failure: Failure, source: &Sourc
     if let Some(BodyError::ClientProtocol(detail)) = source.error() {
         return LocalReply::new(400, "Bad Request", detail).flag(Flags::DOWNSTREAM_PROTOCOL_ERROR).closing();
     }
+    if let Some(BodyError::Refused { status, body, detail }) = source.error() {
+        return LocalReply::new(status, body, detail).closing();
+    }
     if failure == Failure::NoHealthyHost {
         cluster.stats.upstream_cx_none_healthy().inc();
         cluster.stats.lb_healthy_panic().inc();

@@ -26,6 +26,15 @@ pub enum BodyError {
     ClientGone,
     /// The client sent a body that is not valid; with the codec's detail.
     ClientProtocol(&'static str),
+    /// A filter refused what it read, and this is its answer.
+    Refused {
+        /// The answer's status.
+        status: u16,
+        /// The answer's body.
+        body: &'static str,
+        /// `%RESPONSE_CODE_DETAILS%`
+        detail: &'static str,
+    },
     /// The upstream failed in the middle of its answer.
     Upstream(Failure),
     /// A limit of the configuration was passed while the answer was under way.

@@ -63,12 +63,11 @@ impl LocalReply {
         self
     }
 
-    /// The answer to `request` (`None` where it could not be read): its headers, before [`headers::edit_response`], and its body.
+    /// The answer to `request` (`None` where it could not be read), which came as gRPC or not: its headers, before [`headers::edit_response`], and its body.
     ///
     /// To HEAD there is no body, but the headers that it would have. An empty body leaves `content-length: 0` to the codec, as in Envoy.
-    pub fn render(&self, request: Option<&HeaderList>) -> (HeaderList, Bytes) {
+    pub fn render(&self, request: Option<&HeaderList>, is_grpc: bool) -> (HeaderList, Bytes) {
         let mut out = HeaderList::with_capacity(8, 192);
-        let is_grpc = request.is_some_and(is_grpc);
         out.set_status(if is_grpc { 200 } else { self.status });
         for (known, name, value) in self.headers.iter() {
             match known {
@@ -105,7 +104,7 @@ impl From<h1::Reject> for LocalReply {
 
 /// Writes the whole answer to a request that the HTTP/1 codec refused; the connection is closed behind it.
 pub fn write_reject(reject: h1::Reject, settings: &ConnectionManager, date: &[u8], out: &mut BytesMut) {
-    let (mut headers, body) = LocalReply::from(reject).render(None);
+    let (mut headers, body) = LocalReply::from(reject).render(None, false);
     headers::edit_response(&mut headers, ResponseContext { settings, request: None, date });
     headers::set_connection(&mut headers, true);
     let case = if settings.http1.header_case == HeaderCase::Preserve { HeaderCase::Lower } else { settings.http1.header_case };
@@ -135,7 +134,7 @@ pub fn grpc_status(status: u16) -> u32 {
 }
 
 /// The encoding of `grpc-message`.
-fn percent_encode(text: &[u8]) -> Vec<u8> {
+pub fn percent_encode(text: &[u8]) -> Vec<u8> {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let mut out = Vec::with_capacity(text.len());
     for byte in text {
@@ -170,23 +169,23 @@ mod tests {
     #[test]
     fn text_replies_name_length_then_type() {
         let reply = LocalReply::new(404, "gone", "direct_response").header(Known::Location, b"/x");
-        let (headers, body) = reply.render(Some(&request(&[(":method", "GET")])));
+        let (headers, body) = reply.render(Some(&request(&[(":method", "GET")])), false);
         assert_eq!(shown(&headers), ":status=404 location=/x content-length=4 content-type=text/plain");
         assert_eq!(body, "gone");
-        let (headers, body) = reply.render(Some(&request(&[(":method", "HEAD")])));
+        let (headers, body) = reply.render(Some(&request(&[(":method", "HEAD")])), false);
         assert_eq!(shown(&headers), ":status=404 location=/x content-length=4 content-type=text/plain");
         assert!(body.is_empty());
-        let (headers, _) = LocalReply::new(503, "", "no_healthy_upstream").render(None);
+        let (headers, _) = LocalReply::new(503, "", "no_healthy_upstream").render(None, false);
         assert_eq!(shown(&headers), ":status=503");
     }
 
     #[test]
     fn grpc_clients_get_a_status_and_no_body() {
         let grpc = request(&[(":method", "POST"), ("content-type", "application/grpc+proto")]);
-        let (headers, body) = LocalReply::new(503, "50% é~", "x").render(Some(&grpc));
+        let (headers, body) = LocalReply::new(503, "50% é~", "x").render(Some(&grpc), true);
         assert_eq!(shown(&headers), ":status=200 content-type=application/grpc grpc-status=14 grpc-message=50%25 %C3%A9%7E");
         assert!(body.is_empty());
-        let (headers, _) = LocalReply::new(301, "", "x").header(Known::Location, b"http://x").render(Some(&grpc));
+        let (headers, _) = LocalReply::new(301, "", "x").header(Known::Location, b"http://x").render(Some(&grpc), true);
         assert_eq!(shown(&headers), ":status=200 location=http://x content-type=application/grpc grpc-status=2");
         for (kind, yes) in
             [("application/grpc", true), ("application/grpc-web", false), ("application/grpc;a", false), ("Application/grpc", false)]

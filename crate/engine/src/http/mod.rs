@@ -5,6 +5,7 @@ pub mod client_address;
 pub mod connection;
 pub mod convert;
 pub mod frames;
+pub mod grpc;
 pub mod h1;
 pub mod header;
 pub mod headers;

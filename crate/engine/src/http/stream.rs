@@ -14,6 +14,7 @@ use super::{
     manager::{Manager, UnderWay},
 };
 use crate::{
+    cluster::Cluster,
     route::{Lookup, RouteMatch},
     snapshot::Snapshot,
     stream_info::StreamInfo,
@@ -33,6 +34,8 @@ pub struct Response {
 pub struct Stream {
     /// The request's headers, pseudo-headers included.
     pub headers: HeaderList,
+    /// The request came as gRPC, whatever filters have made of it: its local replies are gRPC too.
+    pub grpc: bool,
     /// The request's body.
     pub body: Body,
     /// What access log, stats and tracing will read.
@@ -81,11 +84,18 @@ impl Stream {
         }
     }
 
+    /// The cluster that the request goes to, as far as the route tells now.
+    pub fn cluster(&mut self) -> Option<Arc<Cluster>> {
+        self.route()?;
+        let name = self.info.route.as_ref()?.cluster(&self.headers);
+        self.snapshot.cluster(name).cloned()
+    }
+
     /// The answer that a local reply makes; flags and detail are noted.
     pub fn reply(&mut self, reply: LocalReply) -> Response {
         self.info.flags.insert(reply.flags);
         self.close |= reply.close;
-        let (headers, body) = reply.render(Some(&self.headers));
+        let (headers, body) = reply.render(Some(&self.headers), self.grpc);
         self.info.detail = Some(reply.detail);
         Response { headers, body: Body::full(body) }
     }

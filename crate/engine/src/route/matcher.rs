@@ -2,7 +2,10 @@
 
 use super::pattern::{Case, Pattern, StringMatch};
 use crate::{
-    http::header::{HeaderList, HeaderName, Known},
+    http::{
+        grpc,
+        header::{HeaderList, HeaderName},
+    },
     stream_info::StreamInfo,
 };
 
@@ -43,7 +46,7 @@ impl Conditions {
     pub(super) fn hold(&self, path: Option<&[u8]>, request: Lookup<'_>) -> bool {
         self.path.matches(path, request.headers)
             && self.fraction.is_none_or(|f| f.matches(request.random))
-            && (!self.grpc || is_grpc(request.headers))
+            && (!self.grpc || grpc::is_grpc(request.headers))
             && self.headers.iter().all(|m| m.matches(request.headers))
             && self.query.iter().all(|m| m.matches(request.headers.path()))
     }
@@ -231,9 +234,4 @@ impl RuntimeFraction {
     pub fn matches(self, random: u64) -> bool {
         random % self.denominator < self.numerator
     }
-}
-
-/// Whether a request is gRPC by its content type.
-pub(super) fn is_grpc(headers: &HeaderList) -> bool {
-    headers.get(Known::ContentType).and_then(|v| v.strip_prefix(b"application/grpc")).is_some_and(|rest| rest.is_empty() || rest[0] == b'+')
 }

@@ -252,27 +252,32 @@ impl Block {
 
     /// Counts an answer under `upstream_rq_<code>`, its class, and the same below `internal.` or `external.` and `canary.`.
     pub fn count_code(&self, code: u16, internal: bool, canary: bool) {
-        self.count_key(Key::Code(u32::from(code) | if internal { INTERNAL } else { 0 } | if canary { CANARY } else { 0 }));
+        self.add_key(Key::Code(u32::from(code) | if internal { INTERNAL } else { 0 } | if canary { CANARY } else { 0 }), 1);
     }
 
     /// Counts an answer that was tried again under `retry.upstream_rq_<code>` and its class, and nowhere else.
     pub fn count_retried(&self, code: u16) {
-        self.count_key(Key::Code(u32::from(code) | RETRIED));
+        self.add_key(Key::Code(u32::from(code) | RETRIED), 1);
     }
 
     /// Counts under `<scope><name>`, which exists from its first count on (`versions.`, `TLSv1.3`).
     pub fn count_name(&self, scope: &'static str, name: &'static str) {
-        self.count_key(Key::Name(scope, name));
+        self.add_name(scope, name, 1);
     }
 
-    fn count_key(&self, key: Key) {
+    /// Adds `n` under `<scope><name>`, as [`Block::count_name`] does.
+    pub fn add_name(&self, scope: &'static str, name: &'static str, n: u64) {
+        self.add_key(Key::Name(scope, name), n);
+    }
+
+    fn add_key(&self, key: Key, n: u64) {
         let (shard, shared) = self.shard();
         let mut cell = self.rest(shard).codes.get_or_init(|| CodeCell::new(key));
         // Another thread may put a different key first (in the shared shard), so look again after each step.
         while cell.key != key {
             cell = cell.next.get_or_init(|| CodeCell::new(key));
         }
-        add(shared, &cell.count, 1);
+        add(shared, &cell.count, n);
     }
 
     /// The current thread's shard, and whether others write it too.

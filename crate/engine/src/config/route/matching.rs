@@ -1,25 +1,21 @@
 //! Compiles `RouteMatch`: the conditions of a route.
 
-use plenipo_api::proto::envoy::{
-    config::{
-        core::v3::RuntimeFractionalPercent,
-        route::v3::{self as proto, query_parameter_matcher::QueryParameterMatchSpecifier, route_match::PathSpecifier},
-    },
-    r#type::v3::fractional_percent::DenominatorType,
+use plenipo_api::proto::envoy::config::route::v3::{
+    self as proto, query_parameter_matcher::QueryParameterMatchSpecifier, route_match::PathSpecifier,
 };
 
 use super::{
     super::{headers, issues::At, value},
     Compiler,
 };
-use crate::route::{Case, Conditions, PathMatch, QueryMatch, RuntimeFraction};
+use crate::route::{Case, Conditions, PathMatch, QueryMatch};
 
 impl Compiler<'_, '_> {
     pub(super) fn conditions(&mut self, config: &proto::RouteMatch, at: &At<'_>) -> Option<Conditions> {
         let path = self.path(config, at);
         let headers = headers::matchers(&config.headers, &at.field("headers"), self.issues);
         let query = self.query(&config.query_parameters, &at.field("query_parameters"));
-        let fraction = config.runtime_fraction.as_ref().map(fraction);
+        let fraction = config.runtime_fraction.as_ref().map(value::fraction);
         Some(Conditions { path: path?, headers, query, grpc: config.grpc.is_some(), fraction })
     }
 
@@ -58,17 +54,5 @@ impl Compiler<'_, '_> {
             Some(QueryMatch { name: matcher.name.as_bytes().into(), test, absent })
         };
         list.iter().enumerate().filter_map(&mut one).collect()
-    }
-}
-
-fn fraction(config: &RuntimeFractionalPercent) -> RuntimeFraction {
-    let value = config.default_value.unwrap_or_default();
-    RuntimeFraction {
-        numerator: value.numerator.into(),
-        denominator: match DenominatorType::try_from(value.denominator) {
-            Ok(DenominatorType::TenThousand) => 10_000,
-            Ok(DenominatorType::Million) => 1_000_000,
-            Ok(DenominatorType::Hundred) | Err(_) => 100,
-        },
     }
 }

@@ -18,7 +18,7 @@ use crate::{
         header::{HeaderList, Known},
         headers,
         io::{Io, Meter},
-        local_reply::{LocalReply, write_reject},
+        local_reply::{LocalReply, is_grpc, write_reject},
         manager::{self, Manager},
         stream::{Interim, Response, Stream},
     },
@@ -207,6 +207,7 @@ async fn exchange(
     timer.borrow_mut().set(None);
     let interim = Interim::default();
     let mut stream = Box::new(Stream {
+        grpc: is_grpc(&request),
         headers: request,
         body,
         info,
@@ -562,7 +563,7 @@ fn refuse(shared: &Rc<RefCell<Shared>>, connection: &Connection, over: Over) {
         }
         Over::HeadersTimeout => {
             stats.downstream_rq_header_timeout().inc();
-            let (mut headers, body) = LocalReply::new(408, "request header timeout", "request_header_timeout").render(None);
+            let (mut headers, body) = LocalReply::new(408, "request header timeout", "request_header_timeout").render(None, false);
             headers::edit_response(&mut headers, headers::ResponseContext { settings: &manager.settings, request: None, date: &date });
             headers::set_connection(&mut headers, true);
             let encoding = ResponseEncoding {

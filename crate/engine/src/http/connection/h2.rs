@@ -22,7 +22,7 @@ use crate::{
         header::{HeaderList, Known},
         io::Meter,
         keepalive::{self, PingNow},
-        local_reply::LocalReply,
+        local_reply::{LocalReply, is_grpc},
         manager::{self, Manager},
         stream::{Interim, Response, Stream},
     },
@@ -261,6 +261,7 @@ impl Exchange {
             interim.push(headers);
         }
         let mut stream = Box::new(Stream {
+            grpc: is_grpc(&request),
             headers: request,
             body,
             info,
@@ -330,7 +331,7 @@ impl Exchange {
             note_broken(&mut stream.info, &manager, &error);
             match error {
                 BodyError::ClientGone => manager.stats.downstream_rq_rx_reset().inc(),
-                BodyError::ClientProtocol(_) => {}
+                BodyError::ClientProtocol(_) | BodyError::Refused { .. } => {}
                 BodyError::Upstream(_) | BodyError::Timeout(_) => manager.stats.downstream_rq_tx_reset().inc(),
             }
         }

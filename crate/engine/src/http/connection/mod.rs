@@ -159,6 +159,7 @@ fn note_broken(info: &mut StreamInfo, manager: &Manager, error: &BodyError) {
             (Flags::DOWNSTREAM_CONNECTION_TERMINATION, detail.into())
         }
         BodyError::ClientProtocol(detail) => (Flags::DOWNSTREAM_PROTOCOL_ERROR, (*detail).into()),
+        BodyError::Refused { detail, .. } => (Flags::default(), (*detail).into()),
         BodyError::Upstream(failure) => {
             manager.router.rq_reset_after_downstream_response_started().inc();
             (failure.flag(), failure.detail().replace("before_response_started", "after_response_started").into())
