@@ -320,6 +320,8 @@ export interface ProxyEvents {
   applied: [result: ApplyResult];
   /** A change, of whatever source, was refused; the running configuration stays. */
   rejected: [error: ConfigError | ProxyError];
+  /** Something went wrong without ending the proxy: a worker failed, lost its connections and was started again. */
+  warning: [message: string];
   /** A followed source has been out of touch for so many milliseconds; its last endpoints stay. */
   stale: [event: { source: string; staleMs: number; reason: string }];
   /** Draining began. */

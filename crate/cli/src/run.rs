@@ -212,6 +212,7 @@ async fn until_end(proxy: &Proxy, events: &mut UnboundedReceiver<Event>, signals
                     log.info("the admin interface was asked to quit");
                     return End::Quit;
                 }
+                Some(Event::Warning(message)) => log.warn(&message),
                 Some(Event::Crashed) => return End::Crashed,
                 Some(Event::Stopped) | None => return End::Quit,
                 Some(_) => {}
@@ -245,12 +246,14 @@ async fn drain(proxy: &Proxy, events: &mut UnboundedReceiver<Event>, signals: &m
                 Got::Reopen(name) => reopen(proxy, name, log),
                 Got::End(_) => at_once(log),
             },
-            Some(event) = events.recv() => {
-                if matches!(event, Event::QuitRequested) {
+            Some(event) = events.recv() => match event {
+                Event::Warning(message) => log.warn(&message),
+                Event::QuitRequested => {
                     log.info("the admin interface was asked to quit");
                     return 0;
                 }
-            }
+                _ => {}
+            },
         }
     }
 }

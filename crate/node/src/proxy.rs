@@ -320,6 +320,7 @@ fn event_text(next: Event) -> String {
         Event::Listening(addresses) => event("listening", addresses_json(&addresses)),
         Event::Applied(applied) => event("applied", applied_json(&applied)),
         Event::Rejected(error) => json!({ "type": "rejected", "error": Failure::from(error).into_json() }).to_string(),
+        Event::Warning(message) => event("warning", message.into()),
         Event::Draining => event("draining", Value::Null),
         Event::Stopped => event("stopped", Value::Null),
         Event::QuitRequested => event("quit", Value::Null),

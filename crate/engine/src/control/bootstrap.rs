@@ -68,6 +68,7 @@ impl Control {
         let shared = &self.shared;
         let local_address = local_address();
         for index in 0..shared.options.workers() {
+            let for_tell = shared.clone();
             let setup = worker::Setup {
                 index,
                 seed: publish::seed(index),
@@ -77,6 +78,7 @@ impl Control {
                 panics: shared.panics.clone(),
                 closing: shared.closing.clone(),
                 flush_interval: shared.options.flush_interval,
+                tell: Arc::new(move |message| for_tell.emit(&Event::Warning(message))),
             };
             let handle = worker::start(setup).map_err(|e| Error::state(format!("cannot start worker {index}: {e}")))?;
             self.workers.push(handle);

@@ -124,6 +124,8 @@ pub enum Event {
     Applied(Applied),
     /// A change was refused and nothing changed.
     Rejected(Error),
+    /// Something went wrong without ending the proxy, such as a worker that panicked and was started again.
+    Warning(String),
     /// Draining began.
     Draining,
     /// The proxy has ended.
@@ -371,7 +373,7 @@ impl Proxy {
         self.0.view.load().dump()
     }
 
-    /// How many panics ended one stream or connection.
+    /// How many panics ended one stream, one connection, or all those of a worker.
     pub fn panics(&self) -> u64 {
         self.0.panics.load(Relaxed)
     }
@@ -420,3 +422,6 @@ pub fn validate(inputs: Vec<Input>, unknown: UnknownFields) -> Vec<Issue> {
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod panic_tests;

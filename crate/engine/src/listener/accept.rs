@@ -47,8 +47,8 @@ impl Accepting {
             current: RefCell::new((listener, Signal::new())),
             task: RefCell::default(),
         });
-        let (worker, loop_of) = (worker.clone(), Rc::downgrade(&accepting));
-        let task = tokio::task::spawn_local(async move {
+        let (of_worker, loop_of) = (worker.clone(), Rc::downgrade(&accepting));
+        let task = worker.spawn_vital(async move {
             loop {
                 let next = poll_fn(|cx| match loop_of.upgrade() {
                     Some(accepting) => accepting.poll_accept(cx).map(|accepted| accepted.map(|a| (accepting, a))),
@@ -56,7 +56,7 @@ impl Accepting {
                 });
                 let Some((accepting, accepted)) = next.await else { return };
                 match accepted {
-                    Ok((stream, remote)) => accepting.take(&worker, stream, remote),
+                    Ok((stream, remote)) => accepting.take(&of_worker, stream, remote),
                     // Out of descriptors or memory: what is there must end first.
                     Err(e) if !is_of_one_connection(&e) => tokio::time::sleep(Duration::from_millis(50)).await,
                     Err(_) => {}

@@ -230,14 +230,14 @@ impl HostPool {
         let (sender, mut driver) = builder.handshake(transport).await.map_err(|e| h2::failure(&e))?;
         let closed = Rc::new(Cell::new(false));
         let meta = Rc::new(meta);
-        let held = (closed.clone(), meta.clone());
+        let held = (Closing(closed.clone()), meta.clone());
         let ping_now = PingNow::default();
         let alive = options.keepalive.and_then(|keepalive| {
             let jitter = Arc::as_ptr(&self.host) as u64 ^ meta.local.port() as u64;
             Some(keepalive::run(driver.ping_pong()?, keepalive, jitter, ping_now.clone(), watch.clone()))
         });
         tokio::task::spawn_local(async move {
-            let (closed, _meta) = held;
+            let _held = held;
             match alive {
                 Some(alive) => {
                     tokio::select! { _ = driver => {}, () = alive => {} }
@@ -246,7 +246,6 @@ impl HostPool {
                     let _ = driver.await;
                 }
             }
-            closed.set(true);
         });
         Ok(h2::Connection::new(sender, closed, meta, options, ping_now, watch))
     }
@@ -330,6 +329,15 @@ impl HostPool {
         let idle = std::mem::take(&mut *self.idle.borrow_mut());
         self.live.set(self.live.get().saturating_sub(idle.len()));
         self.h2.borrow_mut().clear();
+    }
+}
+
+/// Marks an HTTP/2 connection as closed, however the task that moves it ends.
+struct Closing(Rc<Cell<bool>>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.set(true);
     }
 }
 

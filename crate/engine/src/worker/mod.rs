@@ -1,14 +1,16 @@
 //! A worker: one thread with a runtime, sockets, pools and balancer state of its own. It runs streams only.
 //!
-//! Other threads reach it through one mailbox, which it empties in batches.
+//! Other threads reach it through one mailbox, which it empties in batches. A panic of a stream ends that stream; one of the
+//! worker itself ends what it ran, and the worker starts again with the configuration and the sockets that it had.
 
 pub mod random;
 pub mod signal;
 pub mod timer;
 
 use std::{
+    any::Any,
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     future::Future,
     net::IpAddr,
     panic::AssertUnwindSafe,
@@ -19,12 +21,12 @@ use std::{
     },
     task::Poll,
     thread,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio::{
     runtime::{Builder, LocalOptions},
-    sync::{mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot},
 };
 
 use crate::{
@@ -77,6 +79,9 @@ pub enum Message {
     },
     /// End the thread now.
     Stop,
+    /// Run this on the worker, outside of any stream.
+    #[cfg(test)]
+    Run(Box<dyn FnOnce(&Rc<Worker>) + Send>),
 }
 
 /// Tells the sender that a message has taken effect, when dropped.
@@ -92,17 +97,39 @@ pub struct Worker {
     pub pools: Pools,
     /// This machine's own address, for `x-forwarded-for` of local clients.
     pub local_address: IpAddr,
-    snapshot: RefCell<Arc<Snapshot>>,
+    duty: Rc<Duty>,
     cursors: RefCell<HashMap<usize, Cursor>>,
     date: RefCell<DateCache>,
     panics: Arc<AtomicU64>,
     sockets: RefCell<HashMap<Arc<str>, Rc<accept::Accepting>>>,
     /// Generations of connections that drain.
     old: RefCell<Vec<Rc<Signal>>>,
-    next_connection: Cell<u64>,
     closing: Arc<AtomicBool>,
     stats: Store,
+    tell: Tell,
+    /// The panic of a task that the worker cannot do without.
+    failed: (Notify, Cell<Option<Box<dyn Any + Send>>>),
 }
+
+/// What a worker was told to do: it outlives a panic of the worker.
+struct Duty {
+    snapshot: RefCell<Arc<Snapshot>>,
+    /// The listeners, each with a handle of its socket, so that its queue outlives a panic too.
+    listening: RefCell<HashMap<Arc<str>, (Arc<Listener>, std::net::TcpListener)>>,
+    next_connection: Cell<u64>,
+}
+
+impl Duty {
+    fn new(index: usize) -> Duty {
+        Duty { snapshot: RefCell::default(), listening: RefCell::default(), next_connection: Cell::new(index as u64) }
+    }
+}
+
+/// Tells of what went wrong without ending the proxy; for its log.
+pub type Tell = Arc<dyn Fn(String) + Send + Sync>;
+
+/// How long a worker that failed waits before it starts again: doubled each time, unless it had worked for longer than the longest.
+const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)];
 
 /// What a worker is made of.
 pub struct Setup {
@@ -122,6 +149,8 @@ pub struct Setup {
     pub closing: Arc<AtomicBool>,
     /// How often access log lines go to the writer.
     pub flush_interval: Duration,
+    /// Who is told of what goes wrong.
+    pub tell: Tell,
 }
 
 /// The handle of a worker on other threads.
@@ -153,62 +182,97 @@ fn run(setup: Setup, mut messages: mpsc::UnboundedReceiver<Message>) {
         pin(cpu);
     }
     let _shard = setup.stats.register_worker();
-    let runtime = match Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default()) {
-        Ok(runtime) => runtime,
-        Err(e) => {
-            eprintln!("worker {}: no runtime: {e}", setup.index);
+    let duty =
+        Rc::new(Duty { snapshot: RefCell::default(), listening: RefCell::default(), next_connection: Cell::new(setup.index as u64) });
+    let mut inbox = VecDeque::new();
+    let [mut pause, longest] = PAUSES;
+    loop {
+        let begun = Instant::now();
+        let Err(failure) = live(&setup, &duty, &mut messages, &mut inbox) else { return };
+        (setup.tell)(format!("worker {} failed, its connections have ended, and it starts again: {failure}", setup.index));
+        pause = if begun.elapsed() > longest { PAUSES[0] } else { longest.min(pause * 2) };
+        thread::sleep(pause);
+        while let Ok(message) = messages.try_recv() {
+            inbox.push_back(message);
+        }
+        if messages.is_closed() || inbox.iter().any(|m| matches!(m, Message::Stop)) {
             return;
         }
-    };
-    let worker = Rc::new(Worker {
-        index: setup.index,
-        random: Random::seeded(setup.seed),
-        pools: Pools::default(),
-        local_address: setup.local_address,
-        snapshot: RefCell::default(),
-        cursors: RefCell::default(),
-        date: RefCell::default(),
-        panics: setup.panics,
-        sockets: RefCell::default(),
-        old: RefCell::default(),
-        next_connection: Cell::new(setup.index as u64),
-        closing: setup.closing,
-        stats: setup.stats,
-    });
-    runtime.block_on(async {
-        let mut batch = Vec::with_capacity(64);
-        let mut sweep = tokio::time::interval(Duration::from_secs(1));
-        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut flush = tokio::time::interval(setup.flush_interval.max(Duration::from_millis(1)));
-        flush.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        'run: loop {
-            tokio::select! {
-                n = messages.recv_many(&mut batch, 64) => {
-                    if n == 0 {
-                        break 'run;
-                    }
-                    let mut hosts_changed = false;
-                    for message in batch.drain(..) {
-                        match message {
-                            Message::HostsChanged => hosts_changed = true,
-                            Message::Stop => break 'run,
-                            message => worker.take(message),
-                        }
-                    }
-                    if hosts_changed {
-                        worker.pools.prune(&worker.snapshot.borrow());
-                    }
-                }
-                _ = sweep.tick() => {
-                    worker.pools.sweep();
-                    worker.old.borrow_mut().retain(|s| s.listeners() > 0);
-                }
-                _ = flush.tick() => crate::access_log::flush_thread(),
-            }
-        }
-    });
+    }
+}
+
+/// One life of a worker: until it is told to stop, or fails; then says why.
+fn live(
+    setup: &Setup,
+    duty: &Rc<Duty>,
+    messages: &mut mpsc::UnboundedReceiver<Message>,
+    inbox: &mut VecDeque<Message>,
+) -> Result<(), String> {
+    let runtime = Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build_local(LocalOptions::default())
+        .map_err(|e| format!("no runtime: {e}"))?;
+    let worker = Rc::new(Worker::new(setup, duty.clone()));
+    let work = work(&worker, setup.flush_interval, messages, inbox);
+    let ended = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(work)));
+    // Only now, as what is dropped while a panic unwinds must not panic itself.
     worker.end_all();
     drop(runtime);
+    ended.map_err(|panic| {
+        setup.panics.fetch_add(1, Relaxed);
+        text(&*panic)
+    })
+}
+
+async fn work(
+    worker: &Rc<Worker>,
+    flush_interval: Duration,
+    messages: &mut mpsc::UnboundedReceiver<Message>,
+    inbox: &mut VecDeque<Message>,
+) {
+    let mut batch = Vec::with_capacity(64);
+    let mut sweep = tokio::time::interval(Duration::from_secs(1));
+    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut flush = tokio::time::interval(flush_interval.max(Duration::from_millis(1)));
+    flush.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    worker.resume();
+    loop {
+        let mut hosts_changed = false;
+        // Each message leaves the inbox before it is obeyed: one that makes the worker panic is not obeyed twice.
+        while let Some(message) = inbox.pop_front() {
+            match message {
+                Message::HostsChanged => hosts_changed = true,
+                Message::Stop => return,
+                message => worker.take(message),
+            }
+        }
+        if hosts_changed {
+            worker.pools.prune(&worker.duty.snapshot.borrow());
+        }
+        tokio::select! {
+            n = messages.recv_many(&mut batch, 64) => {
+                if n == 0 {
+                    return;
+                }
+                inbox.extend(batch.drain(..));
+            }
+            _ = sweep.tick() => {
+                worker.pools.sweep();
+                worker.old.borrow_mut().retain(|s| s.listeners() > 0);
+            }
+            _ = flush.tick() => crate::access_log::flush_thread(),
+            () = worker.failed.0.notified() => if let Some(panic) = worker.failed.1.take() {
+                std::panic::resume_unwind(panic);
+            },
+        }
+    }
+}
+
+/// The message of a panic.
+fn text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("a panic without a message").to_owned()
 }
 
 /// How many requests clients wait for, on all workers, without those of the admin interface.
@@ -230,9 +294,28 @@ fn pin(cpu: usize) {
 }
 
 impl Worker {
+    fn new(setup: &Setup, duty: Rc<Duty>) -> Worker {
+        Worker {
+            index: setup.index,
+            random: Random::seeded(setup.seed),
+            pools: Pools::default(),
+            local_address: setup.local_address,
+            duty,
+            cursors: RefCell::default(),
+            date: RefCell::default(),
+            panics: setup.panics.clone(),
+            sockets: RefCell::default(),
+            old: RefCell::default(),
+            closing: setup.closing.clone(),
+            stats: setup.stats.clone(),
+            tell: setup.tell.clone(),
+            failed: Default::default(),
+        }
+    }
+
     /// The newest snapshot that this worker was told of.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.snapshot.borrow().clone()
+        self.duty.snapshot.borrow().clone()
     }
 
     /// Uses the balancer state of a cluster.
@@ -254,25 +337,38 @@ impl Worker {
 
     /// The number of a new connection, not used before in this proxy.
     pub fn connection_id(&self) -> u64 {
-        let id = self.next_connection.get();
+        let next = &self.duty.next_connection;
+        let id = next.get();
         // Workers' numbers interleave; 4096 is more than there are workers.
-        self.next_connection.set(id + 4096);
+        next.set(id + 4096);
         id
     }
 
     /// Runs a task; its panic is counted and ends it alone.
     pub fn spawn(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
         let panics = self.panics.clone();
-        tokio::task::spawn_local(async move {
-            let mut task = std::pin::pin!(task);
-            std::future::poll_fn(|cx| {
-                std::panic::catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))).unwrap_or_else(|_| {
-                    panics.fetch_add(1, Relaxed);
-                    Poll::Ready(())
-                })
-            })
-            .await;
-        });
+        tokio::task::spawn_local(caught(task, move |_| {
+            panics.fetch_add(1, Relaxed);
+        }));
+    }
+
+    /// Runs a task without which the worker is none: its panic is the worker's own.
+    pub fn spawn_vital(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) -> tokio::task::JoinHandle<()> {
+        let worker = self.clone();
+        tokio::task::spawn_local(caught(task, move |panic| {
+            worker.failed.1.set(Some(panic));
+            worker.failed.0.notify_one();
+        }))
+    }
+
+    /// Accepts again on the sockets that it had before it failed.
+    fn resume(self: &Rc<Self>) {
+        for (key, (listener, socket)) in &*self.duty.listening.borrow() {
+            match socket.try_clone() {
+                Ok(socket) => self.accept(key.clone(), listener.clone(), socket),
+                Err(e) => (self.tell)(format!("worker {} cannot accept on {key}: {e}", self.index)),
+            }
+        }
     }
 
     fn take(self: &Rc<Self>, message: Message) {
@@ -280,10 +376,12 @@ impl Worker {
             Message::Publish(snapshot, _ack) => {
                 self.pools.prune(&snapshot);
                 self.cursors.borrow_mut().retain(|key, _| snapshot.clusters.values().any(|c| Arc::as_ptr(c) as usize == *key));
-                *self.snapshot.borrow_mut() = snapshot;
+                *self.duty.snapshot.borrow_mut() = snapshot;
             }
             Message::Listen { key, listener, socket, ack: _ack } => self.listen(key, listener, socket),
             Message::Unlisten { key, drain, grace, ack: _ack } => {
+                // This handle first, as whoever closes the last one has emptied the queue.
+                self.duty.listening.borrow_mut().remove(&key);
                 let accepting = self.sockets.borrow_mut().remove(&key);
                 if let Some(accepting) = accepting {
                     let signal = accepting.close(self);
@@ -296,6 +394,7 @@ impl Worker {
                 }
             }
             Message::Drain { grace, done } => {
+                self.duty.listening.borrow_mut().clear();
                 let accepting: Vec<_> = self.sockets.borrow_mut().drain().map(|(_, a)| a).collect();
                 let mut signals: Vec<_> = accepting.iter().map(|a| a.close(self)).collect();
                 signals.append(&mut self.old.borrow_mut());
@@ -320,6 +419,8 @@ impl Worker {
                 });
             }
             Message::HostsChanged | Message::Stop => {}
+            #[cfg(test)]
+            Message::Run(run) => run(self),
         }
     }
 
@@ -327,14 +428,27 @@ impl Worker {
         let running = self.sockets.borrow().get(&key).cloned();
         match (running, socket) {
             (Some(accepting), _) => {
+                if let Some((served, _)) = self.duty.listening.borrow_mut().get_mut(&key) {
+                    *served = listener.clone();
+                }
                 let signal = accepting.replace(listener);
                 self.old.borrow_mut().push(signal);
             }
-            (None, Some(socket)) => match accept::Accepting::start(self, listener, socket) {
-                Ok(accepting) => drop(self.sockets.borrow_mut().insert(key, accepting)),
-                Err(e) => eprintln!("worker {}: cannot accept: {e}", self.index),
-            },
+            (None, Some(socket)) => {
+                // Without a handle to spare the listener is lost with a panic, and works until then.
+                if let Ok(handle) = socket.try_clone() {
+                    self.duty.listening.borrow_mut().insert(key.clone(), (listener.clone(), handle));
+                }
+                self.accept(key, listener, socket);
+            }
             (None, None) => {}
+        }
+    }
+
+    fn accept(self: &Rc<Self>, key: Arc<str>, listener: Arc<Listener>, socket: std::net::TcpListener) {
+        match accept::Accepting::start(self, listener, socket) {
+            Ok(accepting) => drop(self.sockets.borrow_mut().insert(key, accepting)),
+            Err(e) => (self.tell)(format!("worker {} cannot accept on {key}: {e}", self.index)),
         }
     }
 
@@ -353,6 +467,22 @@ impl Worker {
         }
         self.old.borrow().iter().for_each(|s| s.end());
     }
+}
+
+/// A task whose panic ends it, after `panicked` was given what it panicked with.
+async fn caught(task: impl Future<Output = ()>, panicked: impl FnOnce(Box<dyn Any + Send>)) {
+    let mut task = std::pin::pin!(task);
+    let mut panicked = Some(panicked);
+    std::future::poll_fn(|cx| {
+        std::panic::catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))).unwrap_or_else(|panic| {
+            // A task that panicked is over and not polled again.
+            if let Some(panicked) = panicked.take() {
+                panicked(panic);
+            }
+            Poll::Ready(())
+        })
+    })
+    .await;
 }
 
 #[cfg(test)]

@@ -14,26 +14,12 @@ fn setup(panics: &Arc<AtomicU64>) -> Setup {
         panics: panics.clone(),
         closing: Arc::default(),
         flush_interval: Duration::from_secs(10),
+        tell: Arc::new(|_| ()),
     }
 }
 
 fn worker(panics: &Arc<AtomicU64>) -> Rc<Worker> {
-    let setup = setup(panics);
-    Rc::new(Worker {
-        index: 0,
-        random: Random::seeded(1),
-        pools: Pools::default(),
-        local_address: setup.local_address,
-        snapshot: RefCell::default(),
-        cursors: RefCell::default(),
-        date: RefCell::default(),
-        panics: setup.panics,
-        sockets: RefCell::default(),
-        old: RefCell::default(),
-        next_connection: Cell::new(0),
-        closing: setup.closing,
-        stats: setup.stats,
-    })
+    Rc::new(Worker::new(&setup(panics), Rc::new(Duty::new(0))))
 }
 
 #[test]
@@ -76,6 +62,46 @@ fn a_message_is_acknowledged_and_stop_ends_the_thread() {
     assert!(handle.mailbox.send(Message::Drain { grace: Duration::from_secs(5), done }).is_ok());
     assert_eq!(drained.blocking_recv(), Ok(0));
     assert!(handle.mailbox.send(Message::Stop).is_ok());
+    handle.join();
+    assert!(handle.mailbox.is_closed());
+}
+
+#[test]
+fn a_worker_that_fails_goes_on_with_its_next_message() {
+    let panics = Arc::default();
+    let (told, hears) = std::sync::mpsc::channel();
+    let setup = Setup { tell: Arc::new(move |message| told.send(message).unwrap()), ..setup(&panics) };
+    let mut handle = start(setup).unwrap();
+    let (ran, runs) = std::sync::mpsc::channel();
+    let mailbox = handle.mailbox.clone();
+    handle
+        .mailbox
+        .send(Message::Run(Box::new(move |worker| {
+            // Both wait in the mailbox when the panic comes.
+            let first = worker.connection_id();
+            mailbox.send(Message::Run(Box::new(move |worker| ran.send((first, worker.connection_id())).unwrap()))).unwrap();
+            panic!("this panic belongs to the test");
+        })))
+        .ok()
+        .unwrap();
+    let wait = Duration::from_secs(5);
+    assert_eq!(runs.recv_timeout(wait), Ok((0, 4096)));
+    let message = hears.recv_timeout(wait).unwrap();
+    assert!(message.starts_with("worker 0 failed") && message.ends_with("this panic belongs to the test"), "{message}");
+    assert_eq!(panics.load(Relaxed), 1);
+    assert!(handle.mailbox.send(Message::Stop).is_ok());
+    handle.join();
+}
+
+#[test]
+fn a_worker_that_is_told_to_stop_does_not_start_again() {
+    let mut handle = start(setup(&Arc::default())).unwrap();
+    let mailbox = handle.mailbox.clone();
+    let run = move |_: &Rc<Worker>| {
+        mailbox.send(Message::Stop).ok().unwrap();
+        panic!("this panic belongs to the test");
+    };
+    assert!(handle.mailbox.send(Message::Run(Box::new(run))).is_ok());
     handle.join();
     assert!(handle.mailbox.is_closed());
 }
