@@ -21,7 +21,10 @@ use crate::{
     control::Kind,
     filter::{Filter, FilterFactory, RouteConfig, Verdict},
     http::stream::{Response, Stream},
-    listener::{FilterChain, Listener, filter_chain::ChainMatcher},
+    listener::{
+        FilterChain, Listener,
+        filter_chain::{ChainMatcher, Traits},
+    },
     worker::{Message, Worker},
 };
 
@@ -167,7 +170,10 @@ fn with_filter(proxy: &Proxy, config: &plenipo_testkit::config::Listener) -> Lis
     };
     let mut manager = config::manager::compile(&typed.value, "listener.l", &context, &at, &mut issues).unwrap();
     manager.filters.push(Arc::new(Panics));
-    let chain = FilterChain { name: String::new(), tls: None, handshake_timeout: Duration::ZERO, manager: Arc::new(manager) };
+    let here = proxy.addresses()[0].address;
+    let traits = Traits { local: here, remote: here, server_name: "", tls: false, alpn: &[] };
+    let entrance = listener.chains.find(&traits).unwrap().entrance.clone();
+    let chain = FilterChain { entrance, tls: None, handshake_timeout: Duration::ZERO, manager: Arc::new(manager) };
     listener.chains = ChainMatcher::new(Vec::new(), Some(Arc::new(chain)));
     listener
 }

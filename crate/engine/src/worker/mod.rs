@@ -182,8 +182,7 @@ fn run(setup: Setup, mut messages: mpsc::UnboundedReceiver<Message>) {
         pin(cpu);
     }
     let _shard = setup.stats.register_worker();
-    let duty =
-        Rc::new(Duty { snapshot: RefCell::default(), listening: RefCell::default(), next_connection: Cell::new(setup.index as u64) });
+    let duty = Rc::new(Duty::new(setup.index));
     let mut inbox = VecDeque::new();
     let [mut pause, longest] = PAUSES;
     loop {
