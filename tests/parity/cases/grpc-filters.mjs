@@ -25,6 +25,8 @@ const plain = (status, body, headers = 'Content-Type: text/html\r\n') => ({ upst
 // grpc_http1_bridge
 const bridge = chain(http('grpc_http1_bridge', 'Config'));
 const GRPC = kind('application/grpc');
+const protobuf = chain(http('grpc_http1_bridge', 'Config', { upgrade_protobuf_to_grpc: true }));
+const PROTOBUF = kind('application/x-protobuf');
 
 // grpc_stats
 const stats = config => chain(http('grpc_stats', 'FilterConfig', config));
@@ -74,6 +76,23 @@ export default [suite('grpcweb', [
   { name: 'gRPC bridge: an answer over the buffer limit', ...bridge, listener: { per_connection_buffer_limit_bytes: 1024 }, ...upstream(answer('x'.repeat(5000))), ...call(message('ping'), GRPC), ...log, viewUpstream: () => [] },
   { name: 'gRPC bridge: the upstream resets in the middle', ...bridge, upstreams: { u: { make: () => new H2Upstream(async stream => { stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { sendDate: false }); stream.write(message('half')); await new Promise(r => setTimeout(r, 100)); stream.close(2); }) } }, clusters: { u: h2upstream() }, ...call(message('ping'), GRPC), ...log },
   { name: 'gRPC bridge: no upstream', ...bridge, upstreams: { u: 'refuse' }, ...call(message('ping'), GRPC), ...log },
+  { name: 'gRPC bridge: protobuf becomes gRPC', ...protobuf, ...pong, ...call('ping', PROTOBUF), ...log },
+  { name: 'gRPC bridge: protobuf in chunks', ...protobuf, ...pong, send: [`POST /s.S/M HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n${PROTOBUF}\r\n2\r\npi\r\n`, 100, '2\r\nng\r\n0\r\n\r\n'] },
+  { name: 'gRPC bridge: protobuf with an empty body', ...protobuf, ...pong, ...call('', PROTOBUF) },
+  { name: 'gRPC bridge: protobuf and a failure', ...protobuf, ...upstream({ ...answer('half'), trailers: { 'grpc-status': '13', 'grpc-message': 'bad' } }), ...call('ping', PROTOBUF), ...log },
+  { name: 'gRPC bridge: protobuf and trailers only', ...protobuf, ...upstream({ headers: { 'content-type': 'application/grpc', 'grpc-status': '5', 'grpc-message': 'nope' }, body: null }), ...call('ping', PROTOBUF), ...log },
+  { name: 'gRPC bridge: protobuf and two messages back', ...protobuf, ...upstream(answer('one', 'two')), ...call('ping', PROTOBUF) },
+  { name: 'gRPC bridge: protobuf and an answer that is shorter than a prefix', ...protobuf, ...upstream({ headers: { 'content-type': 'application/grpc' }, body: 'abc', trailers: { 'grpc-status': '0' } }), ...call('ping', PROTOBUF) },
+  { name: 'gRPC bridge: protobuf and an answer that is no gRPC', ...protobuf, ...upstream({ headers: { 'content-type': 'text/plain' }, body: 'plain text' }), ...call('ping', PROTOBUF) },
+  { name: 'gRPC bridge: protobuf and no upstream', ...protobuf, upstreams: { u: 'refuse' }, ...call('ping', PROTOBUF), ...log },
+  { name: 'gRPC bridge: gRPC where protobuf is bridged too', ...protobuf, ...pong, ...call(message('ping'), GRPC) },
+  { name: 'gRPC bridge: protobuf over HTTP/2', ...protobuf, ...pong, client: async ctx => h2request(await ctx.h2(), { ':method': 'POST', ':path': '/s.S/M', 'content-type': 'application/x-protobuf' }, { body: 'ping' }) },
+  { name: 'gRPC bridge: protobuf over the buffer limit', ...protobuf, listener: { per_connection_buffer_limit_bytes: 1024 }, ...pong, send: [`POST /s.S/M HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5000\r\n${PROTOBUF}\r\n`, 'x'.repeat(2000), 200, 'x'.repeat(2000)], viewUpstream: () => [],
+    differs: { id: 'bridge-too-large', envoy: t => t.includes('(nothing)'), plenipo: t => t.includes('413 Payload Too Large') } },
+  { name: 'gRPC bridge: the query is cut off', ...chain(http('grpc_http1_bridge', 'Config', { ignore_query_parameters: true })), ...pong, ...call(message('ping'), GRPC, '/s.S/M?q=1') },
+  { name: 'gRPC bridge: the query of other requests is kept', ...chain(http('grpc_http1_bridge', 'Config', { ignore_query_parameters: true })), ...call('a', kind('text/plain'), '/s.S/M?q=1') },
+  { name: 'gRPC bridge: the query is kept', ...bridge, ...pong, ...call(message('ping'), GRPC, '/s.S/M?q=1') },
+  { name: 'gRPC bridge: the query of protobuf', ...chain(http('grpc_http1_bridge', 'Config', { ignore_query_parameters: true, upgrade_protobuf_to_grpc: true })), ...pong, ...call('ping', PROTOBUF, '/s.S/M?q=1') },
 ]), suite('grpcstats', [
   { name: 'gRPC stats: one set a cluster', ...stats({}), ...upstream(answer('a', 'b')), ...h2calls([{}, { body: message('1') + message('2') + message('3') }], [{ ':path': '/x.Y/Z' }, { body: message('1') }]), ...counts },
   { name: 'gRPC stats: all methods', ...stats({ stats_for_all_methods: true }), ...upstream(answer('a', 'b')), ...h2calls([{}, { body: message('1') + message('2') }], [{ ':path': '/x.Y/Z?q=1' }, { body: message('1') }]), ...counts },

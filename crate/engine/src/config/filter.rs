@@ -35,7 +35,7 @@ pub fn compile(name: &str, config: &Any, stats: FilterStats<'_>, at: &At<'_>, is
         set_filter_state::config::TYPE => set_filter_state::config::compile(name, &any::decode(config, at, issues)?, at, issues),
         set_metadata::config::TYPE => set_metadata::config::compile(name, &any::decode(config, at, issues)?, at, issues),
         cors::config::TYPE => Some(cors::config::compile(name, stats.store, stats.manager)),
-        grpc_http1_bridge::config::TYPE => Some(grpc_http1_bridge::config::compile(name)),
+        grpc_http1_bridge::config::TYPE => Some(grpc_http1_bridge::config::compile(name, &any::decode(config, at, issues)?)),
         grpc_stats::config::TYPE => Some(grpc_stats::config::compile(name, &any::decode(config, at, issues)?)),
         grpc_web::config::TYPE => Some(grpc_web::config::compile(name)),
         other => {

@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::header::HeaderList;
 use crate::error::Failure;
@@ -123,6 +123,56 @@ impl PollBody for Body {
             Body::Full(..) => None,
             Body::Stream(source) => source.length(),
         }
+    }
+}
+
+/// A body that is pulled until it is whole.
+#[derive(Default)]
+pub struct Gathered {
+    /// Its bytes.
+    pub bytes: BytesMut,
+    /// Its trailers.
+    pub trailers: Option<HeaderList>,
+}
+
+/// Why a body could not be gathered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GatherError {
+    /// It has more bytes than allowed.
+    TooLarge,
+    /// It did not end well.
+    Body(BodyError),
+}
+
+impl Gathered {
+    /// Pulls `body` to its end; ready with an error as soon as there are more than `limit` bytes.
+    pub fn poll(&mut self, cx: &mut Context<'_>, body: &mut Body, limit: usize) -> Poll<Result<(), GatherError>> {
+        Poll::Ready(loop {
+            match std::task::ready!(body.poll_frame(cx)) {
+                Some(Ok(Frame::Data(data))) if self.bytes.len() + data.len() > limit => break Err(GatherError::TooLarge),
+                Some(Ok(Frame::Data(data))) => self.bytes.extend_from_slice(&data),
+                Some(Ok(Frame::Trailers(trailers))) => self.trailers = Some(trailers),
+                Some(Err(error)) => break Err(GatherError::Body(error)),
+                None => break Ok(()),
+            }
+        })
+    }
+
+    /// What was gathered, as a body.
+    pub fn into_body(self) -> Body {
+        match self.trailers {
+            None => Body::full(self.bytes),
+            trailers => Body::Full(self.bytes.freeze(), trailers),
+        }
+    }
+}
+
+/// A body that ends with an error at once: what comes of one that was gathered in part.
+pub struct Broken(pub Option<BodyError>);
+
+impl PollBody for Broken {
+    fn poll_frame(&mut self, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
+        Poll::Ready(self.0.take().map(Err))
     }
 }
 

@@ -4,15 +4,13 @@ pub mod config;
 
 use std::{
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
-
-use bytes::{Bytes, BytesMut};
 
 use super::{Filter, FilterFactory, RouteConfig, Verdict};
 use crate::http::{
-    body::{Body, Frame, PollBody},
-    header::{HeaderList, Known},
+    body::{GatherError, Gathered, PollBody},
+    header::Known,
     headers,
     local_reply::LocalReply,
     stream::Stream,
@@ -46,14 +44,13 @@ impl FilterFactory for Factory {
             Some(PerRoute::Disabled) => return None,
             Some(PerRoute::Limit(limit)) => *limit,
         };
-        Some(Box::new(Buffer { limit, held: BytesMut::new(), trailers: None }))
+        Some(Box::new(Buffer { limit, gathered: Gathered::default() }))
     }
 }
 
 struct Buffer {
     limit: usize,
-    held: BytesMut,
-    trailers: Option<HeaderList>,
+    gathered: Gathered,
 }
 
 impl Filter for Buffer {
@@ -61,37 +58,26 @@ impl Filter for Buffer {
         if stream.body.is_end() || stream.headers.contains(Known::Upgrade) || stream.headers.method() == b"CONNECT" {
             return Poll::Ready(Verdict::Continue);
         }
-        loop {
-            match std::task::ready!(stream.body.poll_frame(cx)) {
-                Some(Ok(Frame::Data(data))) => {
-                    if self.held.len() + data.len() > self.limit {
-                        let reply = LocalReply::new(413, "Payload Too Large", "request_payload_too_large").closing();
-                        stream.manager.stats.downstream_rq_too_large().inc();
-                        return Poll::Ready(Verdict::Reply(reply));
-                    }
-                    self.held.extend_from_slice(&data);
-                }
-                Some(Ok(Frame::Trailers(trailers))) => self.trailers = Some(trailers),
-                // The forwarder will pull the same error and answer it.
-                Some(Err(_)) => return Poll::Ready(Verdict::Continue),
-                None => break,
-            }
+        match ready!(self.gathered.poll(cx, &mut stream.body, self.limit)) {
+            Ok(()) => {}
+            Err(GatherError::TooLarge) => return Poll::Ready(Verdict::Reply(too_large(stream))),
+            // The forwarder will pull the same error and answer it.
+            Err(GatherError::Body(_)) => return Poll::Ready(Verdict::Continue),
         }
-        let held = std::mem::take(&mut self.held).freeze();
+        let gathered = std::mem::take(&mut self.gathered);
         // The length is known now; as in Envoy the request then goes on without chunks.
-        if !stream.headers.contains(Known::ContentLength) && self.trailers.is_none() {
-            headers::set_number(&mut stream.headers, Known::ContentLength, held.len() as u64);
+        if !stream.headers.contains(Known::ContentLength) && gathered.trailers.is_none() {
+            headers::set_number(&mut stream.headers, Known::ContentLength, gathered.bytes.len() as u64);
         }
-        stream.body = whole(held, self.trailers.take());
+        stream.body = gathered.into_body();
         Poll::Ready(Verdict::Continue)
     }
 }
 
-fn whole(bytes: Bytes, trailers: Option<HeaderList>) -> Body {
-    match trailers {
-        None => Body::full(bytes),
-        trailers => Body::Full(bytes, trailers),
-    }
+/// The answer to a request whose body is larger than may be held.
+pub(super) fn too_large(stream: &Stream) -> LocalReply {
+    stream.manager.stats.downstream_rq_too_large().inc();
+    LocalReply::new(413, "Payload Too Large", "request_payload_too_large").closing()
 }
 
 /// The factory as the registry wants it.

@@ -4,12 +4,12 @@ pub mod config;
 
 use std::task::{Context, Poll, ready};
 
-use bytes::BytesMut;
+use bytes::{Buf, BufMut, BytesMut};
 
-use super::{Filter, FilterFactory, RouteConfig, Verdict};
+use super::{Filter, FilterFactory, RouteConfig, Verdict, buffer::too_large};
 use crate::{
     http::{
-        body::{Body, BodyError, Frame, PollBody},
+        body::{Body, Broken, GatherError, Gathered, PollBody},
         grpc,
         header::{HeaderList, Known},
         headers,
@@ -19,10 +19,21 @@ use crate::{
     stream_info::Protocol,
 };
 
+/// What the filter does beside its job.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// `upgrade_protobuf_to_grpc`: a bare protobuf message becomes a gRPC call, and the message of its answer a bare one.
+    pub upgrade_protobuf: bool,
+    /// `ignore_query_parameters`: calls go upstream without a query.
+    pub ignore_query: bool,
+}
+
 /// The filter in a chain.
 pub struct Factory {
     /// Its name in the chain.
     pub name: String,
+    /// What it does beside its job.
+    pub options: Options,
 }
 
 impl FilterFactory for Factory {
@@ -31,19 +42,55 @@ impl FilterFactory for Factory {
     }
 
     fn create(&self, _route: &[RouteConfig]) -> Option<Box<dyn Filter>> {
-        Some(Box::new(Bridge { bridges: false, held: BytesMut::new() }))
+        Some(Box::new(Bridge { options: self.options, bridges: false, bare: false, gathered: Gathered::default() }))
     }
 }
 
 struct Bridge {
+    options: Options,
     /// The client speaks HTTP/1 and calls gRPC.
     bridges: bool,
-    held: BytesMut,
+    /// Its message has no prefix, and that of the answer shall have none.
+    bare: bool,
+    gathered: Gathered,
 }
 
 impl Filter for Bridge {
-    fn poll_request(&mut self, _cx: &mut Context<'_>, stream: &mut Stream) -> Poll<Verdict> {
-        self.bridges = stream.info.protocol != Protocol::Http2 && stream.headers.contains(Known::Path) && grpc::is_grpc(&stream.headers);
+    fn poll_request(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<Verdict> {
+        let http1 = stream.info.protocol != Protocol::Http2;
+        if self.options.upgrade_protobuf && stream.headers.get(Known::ContentType) == Some(b"application/x-protobuf") {
+            stream.headers.remove(Known::ContentLength);
+            stream.headers.set(Known::ContentType, b"application/grpc");
+            self.bare = http1;
+        }
+        if !self.bare {
+            self.bridges = http1 && stream.headers.contains(Known::Path) && grpc::is_grpc(&stream.headers);
+        }
+        if (self.bare || self.bridges) && self.options.ignore_query {
+            let path = stream.headers.path();
+            if let Some(at) = memchr::memchr(b'?', path) {
+                let path = path[..at].to_vec();
+                stream.headers.set(Known::Path, &path);
+            }
+        }
+        if !self.bare || stream.body.is_end() {
+            self.bridges |= self.bare;
+            return Poll::Ready(Verdict::Continue);
+        }
+        match ready!(self.gathered.poll(cx, &mut stream.body, stream.buffer_limit)) {
+            Ok(()) => {
+                let Gathered { bytes, trailers } = std::mem::take(&mut self.gathered);
+                let mut message = BytesMut::with_capacity(grpc::PREFIX + bytes.len());
+                message.put_u8(0);
+                // Far below 4 GiB: it fits in a buffer.
+                message.put_u32(bytes.len() as u32);
+                message.put_slice(&bytes);
+                stream.body = Gathered { bytes: message, trailers }.into_body();
+            }
+            Err(GatherError::TooLarge) => return Poll::Ready(Verdict::Reply(too_large(stream))),
+            Err(GatherError::Body(error)) => stream.body = Body::stream(Broken(Some(error))),
+        }
+        self.bridges = true;
         Poll::Ready(Verdict::Continue)
     }
 
@@ -51,25 +98,25 @@ impl Filter for Bridge {
         if !self.bridges || response.body.is_end() {
             return Poll::Ready(Verdict::Continue);
         }
-        let mut trailers = None;
-        while let Some(frame) = ready!(response.body.poll_frame(cx)) {
-            match frame {
-                Ok(Frame::Data(data)) if self.held.len() + data.len() > stream.buffer_limit => {
-                    stream.manager.stats.rs_too_large().inc();
-                    return Poll::Ready(Verdict::Reply(LocalReply::new(500, "Internal Server Error", "response_payload_too_large")));
-                }
-                Ok(Frame::Data(data)) => self.held.extend_from_slice(&data),
-                Ok(Frame::Trailers(list)) => trailers = Some(list),
-                Err(error) => {
-                    response.body = Body::stream(Broken(Some(error)));
-                    return Poll::Ready(Verdict::Continue);
-                }
+        match ready!(self.gathered.poll(cx, &mut response.body, stream.buffer_limit)) {
+            Ok(()) => {}
+            Err(GatherError::TooLarge) => {
+                stream.manager.stats.rs_too_large().inc();
+                return Poll::Ready(Verdict::Reply(LocalReply::new(500, "Internal Server Error", "response_payload_too_large")));
+            }
+            Err(GatherError::Body(error)) => {
+                response.body = Body::stream(Broken(Some(error)));
+                return Poll::Ready(Verdict::Continue);
             }
         }
+        let Gathered { mut bytes, trailers } = std::mem::take(&mut self.gathered);
         if let Some(trailers) = trailers {
-            set_status(&mut response.headers, &trailers, self.held.len());
+            if self.bare {
+                bytes.advance(bytes.len().min(grpc::PREFIX));
+            }
+            set_status(&mut response.headers, &trailers, bytes.len());
         }
-        response.body = Body::full(std::mem::take(&mut self.held).freeze());
+        response.body = Body::full(bytes);
         Poll::Ready(Verdict::Continue)
     }
 }
@@ -86,13 +133,4 @@ fn set_status(headers: &mut HeaderList, trailers: &HeaderList, length: usize) {
         }
     }
     headers::set_number(headers, Known::ContentLength, length as u64);
-}
-
-/// A body that ends with an error at once.
-struct Broken(Option<BodyError>);
-
-impl PollBody for Broken {
-    fn poll_frame(&mut self, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
-        Poll::Ready(self.0.take().map(Err))
-    }
 }
