@@ -43,6 +43,8 @@ const conformance = once('conformance', async () => {
   await mustRun('tests/conformance/tools/ensure.sh', 'bash', ['tests/conformance/tools/ensure.sh'], { cwd: root, env, timeoutMs: 20 * MINUTE });
 });
 
+const browser = once('browser', () => installDebian({ chromium: 'chromium' }));
+
 const suites = {
   format: {
     what: 'cargo fmt --check',
@@ -81,7 +83,7 @@ const suites = {
   },
   conformance: {
     what: "others' conformance programs",
-    needs: [packages, commands, native, conformance],
+    needs: [packages, commands, native, conformance, browser],
     run: () => nodeTest('conformance', ['tests/conformance'], { env, timeoutMs: 10 * MINUTE, concurrency: 1 }),
   },
   kubernetes: {
