@@ -343,7 +343,7 @@ impl Compiler<'_, '_> {
     /// The deprecated field for the CORS filter, beside what is said under the filter's name.
     fn cors(&mut self, config: Option<&proto::CorsPolicy>, filters: &mut FilterConfigs, at: &At<'_>) {
         if let Some(config) = config {
-            let config = Some(cors::config::compile_field(config, &at.field("cors"), self.issues));
+            let config = cors::config::compile_field(config, &at.field("cors"), self.issues);
             filters.insert(cors::ROUTE_FIELD.into(), PerFilter { config, disabled: None });
         }
     }

@@ -46,19 +46,21 @@ pub fn compile_route(config: &proto::CorsPolicy, at: &At<'_>, issues: &mut Issue
 }
 
 /// Compiles `RouteAction.cors` or `VirtualHost.cors`.
-pub fn compile_field(config: &route::CorsPolicy, at: &At<'_>, issues: &mut Issues) -> RouteConfig {
-    Arc::new(Policy {
-        origins: origins(&config.allow_origin_string_match, at, issues),
-        methods: config.allow_methods.as_str().into(),
-        headers: config.allow_headers.as_str().into(),
-        expose: config.expose_headers.as_str().into(),
-        max_age: config.max_age.as_str().into(),
-        credentials: config.allow_credentials,
-        private_network: config.allow_private_network_access,
-        forward_preflights: config.forward_not_matching_preflights,
-        enabled: config.enabled_specifier.as_ref().map(|EnabledSpecifier::FilterEnabled(f)| value::fraction(f)),
-        shadow: config.shadow_enabled.as_ref().map(value::fraction),
-    })
+pub fn compile_field(config: &route::CorsPolicy, at: &At<'_>, issues: &mut Issues) -> Option<RouteConfig> {
+    let config = config.clone();
+    let policy = proto::CorsPolicy {
+        allow_origin_string_match: config.allow_origin_string_match,
+        allow_methods: config.allow_methods,
+        allow_headers: config.allow_headers,
+        expose_headers: config.expose_headers,
+        max_age: config.max_age,
+        allow_credentials: config.allow_credentials,
+        filter_enabled: config.enabled_specifier.map(|EnabledSpecifier::FilterEnabled(share)| share),
+        shadow_enabled: config.shadow_enabled,
+        allow_private_network_access: config.allow_private_network_access,
+        forward_not_matching_preflights: config.forward_not_matching_preflights,
+    };
+    compile_route(&policy, at, issues)
 }
 
 fn origins(matchers: &[StringMatcher], at: &At<'_>, issues: &mut Issues) -> Vec<StringMatch> {
