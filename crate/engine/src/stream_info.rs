@@ -11,8 +11,10 @@ use crate::{
     cluster::{Cluster, Host},
     error::Flags,
     filter_state::FilterState,
+    http::client_certificate::Told,
     metadata::Metadata,
     route::RouteMatch,
+    tls::Certificate,
 };
 
 /// The protocol of one side of a stream.
@@ -48,8 +50,12 @@ pub struct TlsInfo {
     pub version: &'static str,
     /// The cipher suite's OpenSSL name.
     pub cipher: &'static str,
-    /// Whether the peer showed a certificate that was checked.
-    pub peer_certificate: bool,
+    /// The certificate that the peer showed and that was checked, then what it sent to vouch for it; empty where it showed none.
+    pub peer: Box<[Certificate]>,
+    /// The certificate that the peer was shown.
+    pub local: Option<Arc<Certificate>>,
+    /// What `x-forwarded-client-cert` tells of the peer.
+    pub told: Told,
 }
 
 /// The downstream connection that a stream came in on.

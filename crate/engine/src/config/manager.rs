@@ -8,7 +8,10 @@ use plenipo_api::proto::envoy::{
         http::router::v3::Router,
         network::http_connection_manager::v3::{
             HttpConnectionManager,
-            http_connection_manager::{CodecType, PathWithEscapedSlashesAction, ServerHeaderTransformation, StripPortMode},
+            http_connection_manager::{
+                CodecType, ForwardClientCertDetails, ForwardClientCertFormat, PathWithEscapedSlashesAction, ServerHeaderTransformation,
+                StripPortMode,
+            },
             http_filter::ConfigType,
         },
     },
@@ -23,6 +26,7 @@ use super::{
 };
 use crate::{
     http::{
+        client_certificate::{Details, ForwardClientCert},
         manager::Manager,
         settings::{
             Codec, ConnectionManager, EscapedSlashes, FloodLimits, Http1, Http2, Keepalive, ServerHeader, StripPort, Underscores, Upgrade,
@@ -150,6 +154,7 @@ fn settings(config: &HttpConnectionManager, context: &Context<'_>, at: &At<'_>, 
             ServerHeaderTransformation::AppendIfAbsent => ServerHeader::AppendIfAbsent,
             ServerHeaderTransformation::PassThrough => ServerHeader::PassThrough,
         },
+        forward_client_cert: client_certificate(config),
         client_address: address::client(config, at, issues),
         internal_addresses: address::internal(config.internal_address_config.as_ref(), &at.field("internal_address_config"), issues),
         via: config.via.as_str().into(),
@@ -203,6 +208,26 @@ fn settings(config: &HttpConnectionManager, context: &Context<'_>, at: &At<'_>, 
             .map(|u| Upgrade { kind: u.upgrade_type.as_str().into(), enabled: u.enabled.unwrap_or(true) })
             .collect(),
         ..defaults
+    }
+}
+
+fn client_certificate(config: &HttpConnectionManager) -> ForwardClientCert {
+    let set = config.set_current_client_cert_details.unwrap_or_default();
+    let details = Details {
+        cert: set.cert,
+        chain: set.chain,
+        subject: set.subject.unwrap_or(false),
+        uri: set.uri,
+        dns: set.dns,
+        issuer: set.issuer,
+        json: set.format() == ForwardClientCertFormat::Json,
+    };
+    match config.forward_client_cert_details() {
+        ForwardClientCertDetails::Sanitize => ForwardClientCert::Sanitize,
+        ForwardClientCertDetails::ForwardOnly => ForwardClientCert::ForwardOnly,
+        ForwardClientCertDetails::AppendForward => ForwardClientCert::AppendForward(details),
+        ForwardClientCertDetails::SanitizeSet => ForwardClientCert::SanitizeSet(details),
+        ForwardClientCertDetails::AlwaysForwardOnly => ForwardClientCert::AlwaysForwardOnly,
     }
 }
 

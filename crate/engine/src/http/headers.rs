@@ -7,10 +7,12 @@ use std::{
 };
 
 use super::{
-    client_address, h1,
+    client_address,
+    client_certificate::{self, ForwardClientCert},
+    h1,
     header::{HeaderList, HeaderName, Known},
     local_reply::LocalReply,
-    settings::{ClientAddress, ConnectionManager, ForwardClientCert, ServerHeader},
+    settings::{ClientAddress, ConnectionManager, ServerHeader},
 };
 use crate::stream_info::ConnectionInfo;
 
@@ -105,7 +107,9 @@ pub fn edit_request(headers: &mut HeaderList, context: RequestContext, random: i
     if settings.generate_request_id {
         set_request_id(headers, edge, settings.preserve_external_request_id, random);
     }
-    sanitize_client_cert(headers, context, present);
+    if settings.forward_client_cert != ForwardClientCert::Sanitize || present.has(Known::ForwardedClientCert) {
+        client_certificate::edit(headers, settings.forward_client_cert, connection.tls.as_ref());
+    }
     Ok(Origin { client, internal })
 }
 
@@ -314,18 +318,6 @@ pub fn uuid(high: u64, low: u64) -> [u8; 36] {
         at += 2;
     }
     text
-}
-
-fn sanitize_client_cert(headers: &mut HeaderList, context: RequestContext, present: Present) {
-    let mutual = context.connection.tls.as_ref().is_some_and(|tls| tls.peer_certificate);
-    let keep = match context.settings.forward_client_cert {
-        ForwardClientCert::AlwaysForwardOnly => true,
-        ForwardClientCert::ForwardOnly => mutual,
-        ForwardClientCert::Sanitize => false,
-    };
-    if !keep {
-        present.remove(headers, const { mask(&[Known::ForwardedClientCert]) });
-    }
 }
 
 /// Whether Envoy lets a `referer` pass: an absolute URL with a plain authority, or a relative one; without fragment.

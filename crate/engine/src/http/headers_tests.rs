@@ -5,6 +5,7 @@ use crate::{
     cidr::Cidr,
     http::settings::{Detection, Scheme, Trust},
     stream_info::TlsInfo,
+    tls::Certificate,
 };
 
 const UUID: &str = "01234567-89ab-4def-8123-456789abcdef";
@@ -324,7 +325,10 @@ fn client_certificates_are_forwarded_only_where_configured() {
         let settings = ConnectionManager { forward_client_cert, ..ConnectionManager::default() };
         let mut headers = list(&[("x-forwarded-client-cert", "a")]);
         let mut connection = connection("1.1.1.1:1");
-        connection.tls = tls.map(|peer_certificate| TlsInfo { peer_certificate, ..TlsInfo::default() });
+        connection.tls = tls.map(|shown| {
+            let certificate = Certificate::new(vec![0x30, 0].into());
+            TlsInfo { peer: if shown { [certificate].into() } else { [].into() }, ..TlsInfo::default() }
+        });
         let context = RequestContext {
             settings: &settings,
             connection: &connection,

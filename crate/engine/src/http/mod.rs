@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod client_address;
+pub mod client_certificate;
 pub mod connection;
 pub mod convert;
 pub mod frames;

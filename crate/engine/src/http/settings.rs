@@ -4,7 +4,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use super::header::HeaderName;
+use super::{client_certificate::ForwardClientCert, header::HeaderName};
 use crate::cidr::Cidr;
 
 /// Compiled settings of one HTTP connection manager.
@@ -166,18 +166,6 @@ impl Scheme {
             Scheme::Https => "https",
         }
     }
-}
-
-/// `forward_client_cert_details`: what becomes of `x-forwarded-client-cert`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ForwardClientCert {
-    /// Removed.
-    #[default]
-    Sanitize,
-    /// Forwarded where the connection is mutual TLS, else removed.
-    ForwardOnly,
-    /// Forwarded always.
-    AlwaysForwardOnly,
 }
 
 /// `headers_with_underscores_action`.

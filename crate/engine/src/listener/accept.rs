@@ -240,8 +240,8 @@ async fn secure(chain: &FilterChain, greeting: Greeting) -> io::Result<(Transpor
         Greeting::Tls(start) => *start,
         Greeting::Raw(stream) => hello(stream).await?,
     };
-    let stream = context.accept(start).await?;
-    let info = tls::info(stream.get_ref().1);
+    let (stream, shown) = context.accept(start).await?;
+    let info = tls::info(stream.get_ref().1, shown);
     Ok((Transport::tls(stream), Some(info)))
 }
 

@@ -1,5 +1,6 @@
 //! TLS contexts of both sides: certificates, trust, versions and ALPN, compiled once and shared by all workers.
 
+mod certificate;
 mod client;
 mod names;
 mod server;
@@ -7,6 +8,7 @@ mod server;
 mod tests;
 mod verify;
 
+pub use certificate::{Certificate, Facts};
 pub use client::{ClientContext, ClientOptions};
 pub use server::{ServerContext, ServerOptions};
 pub use verify::NameMatch;
@@ -98,8 +100,8 @@ pub fn alpn(list: &[String]) -> Vec<Vec<u8>> {
     list.iter().flat_map(|p| p.split(',')).map(|p| p.trim().as_bytes().to_vec()).filter(|p| !p.is_empty()).collect()
 }
 
-/// What a handshake settled.
-pub fn info(connection: &rustls::ServerConnection) -> TlsInfo {
+/// What a handshake settled; `local` is the certificate that the client was shown.
+pub fn info(connection: &rustls::ServerConnection, local: Option<Arc<Certificate>>) -> TlsInfo {
     let suite = connection.negotiated_cipher_suite().map(|s| s.suite());
     TlsInfo {
         sni: connection.server_name().map(str::to_owned),
@@ -110,6 +112,8 @@ pub fn info(connection: &rustls::ServerConnection) -> TlsInfo {
             _ => "",
         },
         cipher: suite.map_or("", names::openssl),
-        peer_certificate: connection.peer_certificates().is_some_and(|c| !c.is_empty()),
+        peer: connection.peer_certificates().unwrap_or_default().iter().map(|c| Certificate::new(c.clone().into_owned())).collect(),
+        local,
+        ..TlsInfo::default()
     }
 }

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{StartHandshake, server::TlsStream};
 
 use super::{
-    Identity, PROVIDER, TlsError, Versions,
+    Certificate, Identity, PROVIDER, TlsError, Versions,
     verify::{NameMatch, PeerVerifier},
 };
 
@@ -32,7 +32,10 @@ pub struct ServerOptions {
 }
 
 /// A compiled context.
-pub struct ServerContext(Arc<ServerConfig>);
+pub struct ServerContext {
+    config: Arc<ServerConfig>,
+    choices: Arc<ByName>,
+}
 
 impl ServerContext {
     /// Checks and compiles.
@@ -54,27 +57,29 @@ impl ServerContext {
         for identity in options.identities {
             let key = CertifiedKey::from_der(identity.chain, identity.key, &provider)
                 .map_err(|e| TlsError(format!("certificate and private key do not fit: {e}")))?;
-            certificates.push((dns_names(&key), Arc::new(key)));
+            certificates.push(Choice::new(key));
         }
+        let choices = Arc::new(ByName(certificates));
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&options.versions.list())
             .map_err(|e| TlsError(e.to_string()))?
             .with_client_cert_verifier(verifier)
-            .with_cert_resolver(Arc::new(ByName(certificates)));
+            .with_cert_resolver(choices.clone());
         config.alpn_protocols = options.alpn;
-        Ok(ServerContext(Arc::new(config)))
+        Ok(ServerContext { config: Arc::new(config), choices })
     }
 
-    /// Finishes a handshake whose ClientHello was read.
-    pub async fn accept(&self, start: StartHandshake<TcpStream>) -> io::Result<TlsStream<TcpStream>> {
-        let mut config = self.0.clone();
+    /// Finishes a handshake whose ClientHello was read; also tells which certificate the client was shown.
+    pub async fn accept(&self, start: StartHandshake<TcpStream>) -> io::Result<(TlsStream<TcpStream>, Option<Arc<Certificate>>)> {
+        let mut config = self.config.clone();
+        let shown = self.choices.find(&start.client_hello()).map(|choice| choice.certificate.clone());
         if !shares_protocol(&config, &start.client_hello()) {
             // As in Envoy a client whose protocols are all unknown gets a connection without ALPN, not an alert.
             let mut without = ServerConfig::clone(&config);
             without.alpn_protocols.clear();
             config = Arc::new(without);
         }
-        start.into_stream(config).await
+        Ok((start.into_stream(config).await?, shown))
     }
 }
 
@@ -82,26 +87,43 @@ fn shares_protocol(config: &ServerConfig, hello: &ClientHello<'_>) -> bool {
     config.alpn_protocols.is_empty() || hello.alpn().is_none_or(|mut offered| offered.any(|p| config.alpn_protocols.iter().any(|o| o == p)))
 }
 
+/// A certificate with its key, and what it is chosen by.
+struct Choice {
+    names: Vec<String>,
+    key: Arc<CertifiedKey>,
+    certificate: Arc<Certificate>,
+}
+
+impl Choice {
+    fn new(key: CertifiedKey) -> Choice {
+        let end_entity = key.cert.first().and_then(|c| webpki::EndEntityCert::try_from(c).ok());
+        let names = end_entity.map(|c| c.valid_dns_names().map(str::to_owned).collect()).unwrap_or_default();
+        // An identity has at least one certificate.
+        let der = key.cert.first().map(|der| der.clone().into_owned()).unwrap_or_else(|| Vec::new().into());
+        Choice { names, key: Arc::new(key), certificate: Arc::new(Certificate::new(der)) }
+    }
+}
+
 /// Chooses a certificate by the names in it.
-struct ByName(Vec<(Vec<String>, Arc<CertifiedKey>)>);
+struct ByName(Vec<Choice>);
+
+impl ByName {
+    fn find(&self, hello: &ClientHello<'_>) -> Option<&Choice> {
+        let wanted = hello.server_name().unwrap_or_default();
+        let wildcard = wanted.split_once('.').map(|(_, rest)| format!("*.{rest}"));
+        let by = |name: &str| self.0.iter().find(|choice| choice.names.iter().any(|n| n.eq_ignore_ascii_case(name)));
+        by(wanted).or_else(|| by(wildcard.as_deref()?)).or_else(|| self.0.first())
+    }
+}
 
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let wanted = hello.server_name().unwrap_or_default();
-        let wildcard = wanted.split_once('.').map(|(_, rest)| format!("*.{rest}"));
-        let by = |name: &str| self.0.iter().find(|(names, _)| names.iter().any(|n| n.eq_ignore_ascii_case(name)));
-        let found = by(wanted).or_else(|| by(wildcard.as_deref()?)).or_else(|| self.0.first());
-        found.map(|(_, key)| key.clone())
+        self.find(&hello).map(|choice| choice.key.clone())
     }
 }
 
 impl fmt::Debug for ByName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|(names, _)| names)).finish()
+        f.debug_list().entries(self.0.iter().map(|choice| &choice.names)).finish()
     }
-}
-
-fn dns_names(key: &CertifiedKey) -> Vec<String> {
-    let end_entity = key.cert.first().and_then(|c| webpki::EndEntityCert::try_from(c).ok());
-    end_entity.map(|c| c.valid_dns_names().map(str::to_owned).collect()).unwrap_or_default()
 }
