@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     rc::Rc,
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
     metadata::Metadata,
     route::RouteMatch,
     tls::Certificate,
+    worker::random::Random,
 };
 
 /// The protocol of one side of a stream.
@@ -141,11 +142,13 @@ pub struct StreamInfo {
     pub metadata: Option<Box<Metadata>>,
     /// Objects that filters left; see [`StreamInfo::filter_state_mut`].
     pub filter_state: Option<Box<FilterState>>,
+    /// Random numbers for what is decided or made up about the stream.
+    pub random: Random,
 }
 
 impl StreamInfo {
-    /// A stream that begins now.
-    pub fn new(connection: Rc<ConnectionInfo>, protocol: Protocol) -> StreamInfo {
+    /// A stream that begins now; `seed` is a random number.
+    pub fn new(connection: Rc<ConnectionInfo>, protocol: Protocol, seed: u64) -> StreamInfo {
         StreamInfo {
             start: SystemTime::now(),
             started: Instant::now(),
@@ -174,6 +177,7 @@ impl StreamInfo {
             attempts: 0,
             metadata: None,
             filter_state: None,
+            random: Random::seeded(seed),
         }
     }
 
@@ -185,6 +189,11 @@ impl StreamInfo {
     /// Filter state, to write: made at the first writing.
     pub fn filter_state_mut(&mut self) -> &mut FilterState {
         self.filter_state.get_or_insert_default()
+    }
+
+    /// How long the stream has taken so far, or took.
+    pub fn duration(&self) -> Duration {
+        self.end.unwrap_or_else(Instant::now).saturating_duration_since(self.started)
     }
 
     /// Metadata of the listener.

@@ -10,6 +10,35 @@ use std::sync::Arc;
 pub use file::{File, Files, Target, flush_thread};
 pub use filter::{Comparison, Filter, Op};
 
+/// `AccessLogType`: what a line is written for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogType {
+    /// A format that is no log line.
+    #[default]
+    NotSet,
+    /// A stream has begun.
+    DownstreamStart,
+    /// A stream goes on.
+    DownstreamPeriodic,
+    /// A stream has ended.
+    DownstreamEnd,
+    /// A tunnel stands.
+    DownstreamTunnelSuccessfullyEstablished,
+}
+
+impl LogType {
+    /// As `%ACCESS_LOG_TYPE%` prints it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LogType::NotSet => "NotSet",
+            LogType::DownstreamStart => "DownstreamStart",
+            LogType::DownstreamPeriodic => "DownstreamPeriodic",
+            LogType::DownstreamEnd => "DownstreamEnd",
+            LogType::DownstreamTunnelSuccessfullyEstablished => "DownstreamTunnelSuccessfullyEstablished",
+        }
+    }
+}
+
 use crate::format::{Context, Format};
 
 /// One compiled access log.

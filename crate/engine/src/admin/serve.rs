@@ -214,7 +214,7 @@ fn log(
         headers.append(name.as_bytes(), value.as_bytes());
     }
     let protocol = if request.version() == http::Version::HTTP_10 { Protocol::Http10 } else { Protocol::Http11 };
-    let mut stream = StreamInfo::new(Rc::new(info), protocol);
+    let mut stream = StreamInfo::new(Rc::new(info), protocol, 0);
     (stream.start, stream.started, stream.end) = (start, started, Some(Instant::now()));
     (stream.status, stream.bytes_sent) = (answer.status, answer.body.len() as u64);
     let context = Context::new(&stream, Some(&headers), None);

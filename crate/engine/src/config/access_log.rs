@@ -6,9 +6,9 @@ use plenipo_api::{
     Issue, IssueCode,
     proto::envoy::{
         config::{
-            accesslog::v3::{self as proto, access_log::ConfigType, access_log_filter::FilterSpecifier, comparison_filter},
+            accesslog::v3::{self as proto, access_log::ConfigType},
             bootstrap::v3::Admin,
-            core::v3::{DataSource, RuntimeUInt32, SubstitutionFormatString, data_source::Specifier, substitution_format_string},
+            core::v3::{DataSource, SubstitutionFormatString, data_source::Specifier, substitution_format_string},
         },
         extensions::access_loggers::{
             file::v3::{FileAccessLog, file_access_log::AccessLogFormat},
@@ -19,9 +19,9 @@ use plenipo_api::{
 use prost::{Message, Name};
 use prost_types::{Struct, Value, value::Kind};
 
-use super::{headers, issues::At};
+use super::{issues::At, log_filter};
 use crate::{
-    access_log::{AccessLog, Comparison, File, Files, Filter, Op, Target},
+    access_log::{AccessLog, File, Files, Target},
     format::{DEFAULT, Format, FormatError, JsonProgram, Program},
 };
 
@@ -46,7 +46,7 @@ pub fn compile_admin(admin: &Admin, path: &str, files: &Files, issues: &mut Vec<
 
 fn compile_one(log: &proto::AccessLog, path: &str, files: &Files, issues: &mut Vec<Issue>) -> Option<AccessLog> {
     let before = issues.len();
-    let filter = log.filter.as_ref().and_then(|f| compile_filter(f, &format!("{path}.filter"), issues));
+    let filter = log.filter.as_ref().and_then(|f| log_filter::compile(f, &At::Root(path).field("filter"), issues));
     let typed = format!("{path}.typed_config");
     let Some(ConfigType::TypedConfig(any)) = &log.config_type else {
         issues.push(Issue::error(IssueCode::ConfigInvalid, typed, format!("access log {:?} has no typed_config", log.name)));
@@ -182,61 +182,6 @@ fn read_source(source: &DataSource, path: &str, issues: &mut Vec<Issue>) -> Opti
     read.map_err(|message| issues.push(Issue::error(IssueCode::ConfigInvalid, path, message))).ok()
 }
 
-fn compile_filter(filter: &proto::AccessLogFilter, path: &str, issues: &mut Vec<Issue>) -> Option<Filter> {
-    let mut all = |filters: &[proto::AccessLogFilter], kind: &str| -> Vec<Filter> {
-        let compile = |(i, f): (usize, &proto::AccessLogFilter)| compile_filter(f, &format!("{path}.{kind}.filters[{i}]"), issues);
-        filters.iter().enumerate().filter_map(compile).collect()
-    };
-    let unsupported = match filter.filter_specifier.as_ref()? {
-        FilterSpecifier::StatusCodeFilter(f) => {
-            return comparison(f.comparison.as_ref(), &format!("{path}.status_code_filter.comparison"), issues).map(Filter::Status);
-        }
-        FilterSpecifier::DurationFilter(f) => {
-            return comparison(f.comparison.as_ref(), &format!("{path}.duration_filter.comparison"), issues).map(Filter::Duration);
-        }
-        FilterSpecifier::NotHealthCheckFilter(_) => return Some(Filter::NotHealthCheck),
-        FilterSpecifier::ResponseFlagFilter(f) => return Some(Filter::ResponseFlag(f.flags.clone())),
-        FilterSpecifier::AndFilter(f) => return Some(Filter::And(all(&f.filters, "and_filter"))),
-        FilterSpecifier::OrFilter(f) => return Some(Filter::Or(all(&f.filters, "or_filter"))),
-        FilterSpecifier::HeaderFilter(f) => {
-            let path = format!("{path}.header_filter");
-            let Some(header) = &f.header else {
-                issues.push(Issue::error(IssueCode::ConfigInvalid, format!("{path}.header"), "a header matcher is missing"));
-                return None;
-            };
-            return headers::one_matcher(header, &At::Root(&path).field("header"), issues).map(Filter::Header);
-        }
-        FilterSpecifier::TraceableFilter(_) => "traceable_filter",
-        FilterSpecifier::RuntimeFilter(_) => "runtime_filter",
-        FilterSpecifier::GrpcStatusFilter(_) => "grpc_status_filter",
-        FilterSpecifier::ExtensionFilter(_) => "extension_filter",
-        FilterSpecifier::MetadataFilter(_) => "metadata_filter",
-        FilterSpecifier::LogTypeFilter(_) => "log_type_filter",
-    };
-    issues.push(Issue::error(IssueCode::Unsupported, format!("{path}.{unsupported}"), format!("{unsupported} is not implemented")));
-    None
-}
-
-fn comparison(config: Option<&proto::ComparisonFilter>, path: &str, issues: &mut Vec<Issue>) -> Option<Comparison> {
-    let Some(config) = config else {
-        issues.push(Issue::error(IssueCode::ConfigInvalid, path, "a comparison is missing"));
-        return None;
-    };
-    let op = match comparison_filter::Op::try_from(config.op) {
-        Ok(comparison_filter::Op::Eq) => Op::Eq,
-        Ok(comparison_filter::Op::Ge) => Op::Ge,
-        Ok(comparison_filter::Op::Le) => Op::Le,
-        Ok(comparison_filter::Op::Ne) => Op::Ne,
-        Err(_) => {
-            issues.push(Issue::error(IssueCode::ConfigInvalid, format!("{path}.op"), format!("{} is no operation", config.op)));
-            return None;
-        }
-    };
-    // The runtime key can change it in Envoy; there is no runtime layer here that could hold it.
-    let RuntimeUInt32 { default_value, .. } = config.value.clone().unwrap_or_default();
-    Some(Comparison { op, value: default_value.into() })
-}
-
 fn decode<M: Message + Default>(bytes: &[u8], path: &str, issues: &mut Vec<Issue>) -> Option<M> {
     M::decode(bytes).map_err(|e| issues.push(Issue::error(IssueCode::ConfigInvalid, path, e.to_string()))).ok()
 }
@@ -246,6 +191,7 @@ mod tests {
     use plenipo_api::{Input, Options};
 
     use super::*;
+    use crate::access_log::{Comparison, Filter, Op};
 
     /// Compiles one access log from its YAML.
     fn compile_yaml(yaml: &str) -> Result<AccessLog, Vec<Issue>> {
@@ -298,11 +244,11 @@ mod tests {
         let broken = "filter: {header_filter: {header: {name: x, string_match: {safe_regex: {regex: '('}}}}}";
         let issues = compile_yaml(&file("", broken)).unwrap_err();
         assert!(issues[0].path.starts_with("access_log[0].filter.header_filter.header.string_match"), "{:?}", issues[0]);
-        let traceable = format!("filter: {{and_filter: {{filters: [{{{status}}}, {{traceable_filter: {{}}}}]}}}}");
+        let traceable = format!("filter: {{and_filter: {{filters: [{{{status}}}, {{extension_filter: {{name: x}}}}]}}}}");
         let issues = compile_yaml(&file("", &traceable)).unwrap_err();
         assert_eq!(
             (issues[0].code, &*issues[0].path),
-            (IssueCode::Unsupported, "access_log[0].filter.and_filter.filters[1].traceable_filter")
+            (IssueCode::Unsupported, "access_log[0].filter.and_filter.filters[1].extension_filter")
         );
     }
 

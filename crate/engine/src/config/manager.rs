@@ -22,7 +22,7 @@ mod address;
 use super::{
     Context, access_log, any, filter,
     issues::{At, Issues},
-    route, value,
+    local_reply, route, value,
 };
 use crate::{
     http::{
@@ -61,6 +61,7 @@ pub fn compile(config: &[u8], listener: &str, context: &Context<'_>, at: &At<'_>
         }
         table
     };
+    let local_replies = config.local_reply_config.as_ref().map(|c| local_reply::compile(c, &at.field("local_reply_config"), issues));
     let access_log = access_log::compile(&config.access_log, &at.field("access_log").to_string(), context.files, issues);
     if issues[before..].iter().any(|i| i.severity == plenipo_api::Severity::Error) {
         return None;
@@ -70,6 +71,7 @@ pub fn compile(config: &[u8], listener: &str, context: &Context<'_>, at: &At<'_>
         routes: Arc::new(routes),
         filters,
         access_log,
+        local_replies,
         suppress_envoy_headers,
         stats: HttpStats::new(context.stats, &prefix),
         router: RouterStats::new(context.stats, &prefix),

@@ -7,6 +7,8 @@ pub mod filter;
 pub mod headers;
 pub mod issues;
 pub mod listener;
+pub mod local_reply;
+pub mod log_filter;
 pub mod manager;
 pub mod metadata;
 pub mod route;

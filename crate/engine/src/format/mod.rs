@@ -11,10 +11,10 @@ mod time;
 
 use std::fmt;
 
-pub use operator::{GrpcFormat, MetadataSource, Operator, Plain, Source, StateForm};
+pub use operator::{GrpcFormat, MetadataSource, Operator, Plain, Source, StateForm, grpc_status};
 pub use time::TimeFormat;
 
-use crate::{http::header::HeaderList, stream_info::StreamInfo};
+use crate::{access_log::LogType, http::header::HeaderList, stream_info::StreamInfo};
 use operator::Wrote;
 use parse::Piece;
 
@@ -38,12 +38,14 @@ pub struct Context<'a> {
     pub trailers: Option<&'a HeaderList>,
     /// Body of the local reply that is being formatted.
     pub local_reply_body: &'a [u8],
+    /// What a line is written for.
+    pub log_type: LogType,
 }
 
 impl<'a> Context<'a> {
     /// Of an HTTP stream.
     pub fn new(info: &'a StreamInfo, request: Option<&'a HeaderList>, response: Option<&'a HeaderList>) -> Context<'a> {
-        Context { info, request_seen: true, request, response, trailers: None, local_reply_body: b"" }
+        Context { info, request_seen: true, request, response, trailers: None, local_reply_body: b"", log_type: LogType::NotSet }
     }
 
     /// The same with the answer's trailers.

@@ -7,7 +7,10 @@ use std::{
 
 use super::{Context, escape, put_number, shortest, time::TimeFormat};
 use crate::{
-    http::header::{HeaderList, HeaderName, Known},
+    http::{
+        header::{HeaderList, HeaderName, Known},
+        local_reply,
+    },
     metadata::{Struct, Value},
     stream_info::StreamInfo,
 };
@@ -184,7 +187,7 @@ impl Operator {
                 put_cut(out, value, *length)
             }
             Operator::Text(value) => put_cut(out, value.as_deref().map(str::as_bytes), None),
-            Operator::GrpcStatus(format) => grpc_status(context, *format, out),
+            Operator::GrpcStatus(format) => put_grpc_status(context, *format, out),
             Operator::Metadata(source, namespace, path, length) => metadata(context.info, *source, namespace, path, *length, out),
             Operator::FilterState(name, form, length) => {
                 let object = context.info.filter_state.as_deref().and_then(|state| state.get(name));
@@ -297,7 +300,7 @@ impl Plain {
             Plain::ResponseFlagsLong => joined(out, info.flags.long_names()),
             Plain::BytesReceived => number(out, info.bytes_received),
             Plain::BytesSent => number(out, info.bytes_sent),
-            Plain::Duration => since(out, Some(info.started), info.end),
+            Plain::Duration => number(out, info.duration().as_millis() as u64),
             Plain::RequestDuration => since(out, Some(info.started), info.request_end),
             Plain::RequestTxDuration => since(out, Some(info.started), info.upstream_last_tx),
             Plain::ResponseDuration => since(out, Some(info.started), info.upstream_first_rx),
@@ -451,28 +454,33 @@ const GRPC: [(&str, &str); 17] = [
     ("Unauthenticated", "UNAUTHENTICATED"),
 ];
 
-fn grpc_status(context: &Context<'_>, format: GrpcFormat, out: &mut Vec<u8>) -> Wrote {
+/// The gRPC status of an answer: that of its trailers or headers, else the one that stands for its HTTP status. Negative where what the
+/// answer says is no status.
+pub fn grpc_status(context: &Context<'_>) -> i64 {
+    let of = |headers: Option<&HeaderList>| {
+        let text = headers?.get(Known::GrpcStatus).filter(|v| !v.is_empty())?;
+        Some(std::str::from_utf8(text).ok().and_then(|t| t.parse::<u32>().ok()).map_or(-1, i64::from))
+    };
+    of(context.trailers).or_else(|| of(context.response)).unwrap_or_else(|| local_reply::grpc_status(context.info.status).into())
+}
+
+fn put_grpc_status(context: &Context<'_>, format: GrpcFormat, out: &mut Vec<u8>) -> Wrote {
     let content_type = context.request.and_then(|h| h.get(Known::ContentType)).unwrap_or_default();
     match content_type.strip_prefix(b"application/grpc") {
         Some([] | [b'+' | b';', ..]) => {}
         _ => return Wrote::Absent,
     }
-    let of = |headers: Option<&HeaderList>| headers.and_then(|h| h.get_str(Known::GrpcStatus)).and_then(|s| s.parse::<u64>().ok());
-    let status = of(context.trailers).or_else(|| of(context.response)).unwrap_or(match context.info.status {
-        400 => 13,
-        401 => 16,
-        403 => 7,
-        404 => 12,
-        429 | 502 | 503 | 504 => 14,
-        _ => 2,
-    });
-    match (format, GRPC.get(status as usize)) {
-        (GrpcFormat::Number, _) => number(out, status),
+    let status = grpc_status(context);
+    let names = usize::try_from(status).ok().and_then(|status| GRPC.get(status));
+    match (format, names) {
         (GrpcFormat::Camel, Some(names)) => text(out, Some(names.0)),
         (GrpcFormat::Snake, Some(names)) => text(out, Some(names.1)),
-        (_, None) => {
-            put_number(out, status);
-            Wrote::Text
+        _ => {
+            if status < 0 {
+                out.push(b'-');
+            }
+            put_number(out, status.unsigned_abs());
+            if format == GrpcFormat::Number { Wrote::Json(None) } else { Wrote::Text }
         }
     }
 }

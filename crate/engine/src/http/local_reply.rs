@@ -10,7 +10,13 @@ use super::{
     headers::{self, ResponseContext},
     settings::{ConnectionManager, HeaderCase},
 };
-use crate::{error::Flags, stream_info::Protocol};
+use crate::{
+    access_log::Filter,
+    error::Flags,
+    format::{Context, Format},
+    route::HeaderMutations,
+    stream_info::{Protocol, StreamInfo},
+};
 
 /// An answer that no upstream gave.
 #[derive(Clone, Debug)]
@@ -65,10 +71,17 @@ impl LocalReply {
 
     /// The answer to `request` (`None` where it could not be read), which came as gRPC or not: its headers, before [`headers::edit_response`], and its body.
     ///
-    /// To HEAD there is no body, but the headers that it would have. An empty body leaves `content-length: 0` to the codec, as in Envoy.
-    pub fn render(&self, request: Option<&HeaderList>, is_grpc: bool) -> (HeaderList, Bytes) {
+    /// `rules` may make another answer of it; status and what they read are taken from and noted in `info`. To HEAD there is no body,
+    /// but the headers that it would have. An empty body leaves `content-length: 0` to the codec, as in Envoy.
+    pub fn render(
+        self,
+        request: Option<&HeaderList>,
+        is_grpc: bool,
+        rules: Option<&LocalReplies>,
+        info: &mut StreamInfo,
+    ) -> (HeaderList, Bytes) {
         let mut out = HeaderList::with_capacity(8, 192);
-        out.set_status(if is_grpc { 200 } else { self.status });
+        out.set_status(self.status);
         for (known, name, value) in self.headers.iter() {
             match known {
                 Known::Other => out.append(name, value),
@@ -76,41 +89,156 @@ impl LocalReply {
                 _ => out.append_known(known, value),
             }
         }
+        let made = match rules {
+            Some(rules) => rules.apply(self.status, self.body, &mut out, request, info),
+            None => Made { status: self.status, body: self.body, content_type: TEXT, replaces_type: false },
+        };
+        let to_head = request.is_some_and(|request| request.method() == b"HEAD");
         if is_grpc {
+            out.set_status(200);
             out.set(Known::ContentType, b"application/grpc");
-            let status = self.grpc_status.unwrap_or(grpc_status(self.status));
-            headers::set_number(&mut out, Known::GrpcStatus, u64::from(status));
-            if !self.body.is_empty() {
-                out.set(Known::GrpcMessage, &percent_encode(&self.body));
+            if !out.contains(Known::GrpcStatus) {
+                let status = self.grpc_status.unwrap_or(grpc_status(made.status));
+                headers::set_number(&mut out, Known::GrpcStatus, u64::from(status));
             }
+            // A line break ends what is JSON; a header has none.
+            let message = if made.content_type == JSON { made.body.strip_suffix(b"\n").unwrap_or(&made.body) } else { &made.body };
+            if !message.is_empty() && !to_head {
+                out.set(Known::GrpcMessage, &percent_encode(message));
+            }
+            out.remove(Known::ContentLength);
             return (out, Bytes::new());
         }
-        if !self.body.is_empty() {
-            headers::set_number(&mut out, Known::ContentLength, self.body.len() as u64);
-            if !out.contains(Known::ContentType) {
-                out.append_known(Known::ContentType, b"text/plain");
+        if made.body.is_empty() {
+            out.remove(Known::ContentLength);
+            out.remove(Known::ContentType);
+        } else {
+            headers::set_number(&mut out, Known::ContentLength, made.body.len() as u64);
+            if made.replaces_type || !out.contains(Known::ContentType) {
+                out.set(Known::ContentType, made.content_type);
             }
         }
-        let to_head = request.is_some_and(|request| request.method() == b"HEAD");
-        (out, if to_head { Bytes::new() } else { self.body.clone() })
+        (out, if to_head { Bytes::new() } else { made.body })
+    }
+}
+
+const TEXT: &[u8] = b"text/plain";
+const JSON: &[u8] = b"application/json";
+
+/// `LocalReplyConfig`: what becomes of local replies.
+#[derive(Debug)]
+pub struct LocalReplies {
+    /// `mappers`; the first whose filter takes a reply changes it.
+    pub mappers: Vec<Mapper>,
+    /// `body_format`; without one bodies stay as they are.
+    pub format: Option<BodyFormat>,
+}
+
+/// `ResponseMapper`
+#[derive(Debug)]
+pub struct Mapper {
+    /// `filter`
+    pub filter: Filter,
+    /// `status_code`
+    pub status: Option<u16>,
+    /// `body`
+    pub body: Option<Bytes>,
+    /// `headers_to_add`
+    pub headers: HeaderMutations,
+    /// `body_format_override`
+    pub format: Option<BodyFormat>,
+}
+
+/// How the body of a local reply is written.
+#[derive(Debug)]
+pub struct BodyFormat {
+    /// The format; `%LOCAL_REPLY_BODY%` is what the body was.
+    pub format: Format,
+    /// `content_type`, or what goes with the format: `application/json` or `text/plain`.
+    pub content_type: Box<[u8]>,
+}
+
+impl BodyFormat {
+    /// A format whose `content_type` is empty where none is configured.
+    pub fn new(format: Format, content_type: &str) -> BodyFormat {
+        let content_type = match (&format, content_type) {
+            (Format::Json(_), "") => JSON,
+            (Format::Text(_), "") => TEXT,
+            (_, configured) => configured.as_bytes(),
+        };
+        BodyFormat { content_type: content_type.into(), format }
+    }
+}
+
+/// What rules made of a reply.
+struct Made<'a> {
+    status: u16,
+    body: Bytes,
+    content_type: &'a [u8],
+    /// The content type takes the place of one that came with the reply.
+    replaces_type: bool,
+}
+
+impl LocalReplies {
+    fn apply<'a>(
+        &'a self,
+        mut status: u16,
+        original: Bytes,
+        out: &mut HeaderList,
+        request: Option<&HeaderList>,
+        info: &mut StreamInfo,
+    ) -> Made<'a> {
+        info.status = status;
+        let mapper = self.mappers.iter().find(|m| m.filter.takes(&Context::new(info, request, Some(out))));
+        let mut body = original.clone();
+        let mut type_set = false;
+        if let Some(mapper) = mapper {
+            body = mapper.body.clone().unwrap_or(body);
+            let before = out.get(Known::ContentType).map(<[u8]>::to_vec);
+            mapper.headers.apply_to_response(out, request, info);
+            type_set = before.as_deref() != out.get(Known::ContentType);
+            status = mapper.status.unwrap_or(status);
+            out.set_status(status);
+            info.status = status;
+        }
+        let format = mapper.and_then(|m| m.format.as_ref()).or(self.format.as_ref());
+        let content_type = format.map_or(TEXT, |f| &f.content_type);
+        if let Some(format) = format {
+            let mut text = Vec::new();
+            let context = Context { local_reply_body: &body, ..Context::new(info, request, Some(out)) };
+            format.format.write(&context, &mut text);
+            body = text.into();
+        }
+        Made { status, replaces_type: !type_set && body != original, body, content_type }
     }
 }
 
 impl From<h1::Reject> for LocalReply {
     fn from(reject: h1::Reject) -> LocalReply {
-        LocalReply::new(reject.status, reject.body(), reject.detail).flag(Flags::DOWNSTREAM_PROTOCOL_ERROR).closing()
+        LocalReply::new(reject.status, reject.body(), reject.detail)
     }
 }
 
-/// Writes the whole answer to a request that the HTTP/1 codec refused; the connection is closed behind it.
-pub fn write_reject(reject: h1::Reject, settings: &ConnectionManager, date: &[u8], out: &mut BytesMut) {
-    let (mut headers, body) = LocalReply::from(reject).render(None, false);
+/// Writes the whole answer to a request of which no head could be read; the connection is closed behind it. Says how many bytes its
+/// body has.
+pub fn write_refusal(
+    reply: LocalReply,
+    settings: &ConnectionManager,
+    rules: Option<&LocalReplies>,
+    info: &mut StreamInfo,
+    date: &[u8],
+    out: &mut BytesMut,
+) -> usize {
+    info.detail = Some(reply.detail.clone());
+    let (mut headers, body) = reply.render(None, false, rules, info);
     headers::edit_response(&mut headers, ResponseContext { settings, request: None, date });
     headers::set_connection(&mut headers, true);
+    info.status = headers.status();
     let case = if settings.http1.header_case == HeaderCase::Preserve { HeaderCase::Lower } else { settings.http1.header_case };
     let encoding = h1::ResponseEncoding { version: Protocol::Http11, end_stream: body.is_empty(), to_head: false, to_connect: false, case };
     h1::encode_response_head(&headers, encoding, out);
     out.extend_from_slice(&body);
+    body.len()
 }
 
 /// Whether a request is gRPC: `content-type` is `application/grpc`, or that with `+` and more.
@@ -149,6 +277,7 @@ pub fn percent_encode(text: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stream_info::ConnectionInfo;
 
     fn request(pairs: &[(&str, &str)]) -> HeaderList {
         let mut list = HeaderList::new();
@@ -156,6 +285,16 @@ mod tests {
             list.append(name.as_bytes(), value.as_bytes());
         }
         list
+    }
+
+    fn info() -> StreamInfo {
+        let address = "127.0.0.1:1".parse().unwrap();
+        let connection = ConnectionInfo { remote: address, local: address, tls: None, id: 1, entrance: None };
+        StreamInfo::new(std::rc::Rc::new(connection), Protocol::Http11, 1)
+    }
+
+    fn render(reply: &LocalReply, request: Option<&HeaderList>) -> (HeaderList, Bytes) {
+        reply.clone().render(request, request.is_some_and(is_grpc), None, &mut info())
     }
 
     fn shown(headers: &HeaderList) -> String {
@@ -169,23 +308,23 @@ mod tests {
     #[test]
     fn text_replies_name_length_then_type() {
         let reply = LocalReply::new(404, "gone", "direct_response").header(Known::Location, b"/x");
-        let (headers, body) = reply.render(Some(&request(&[(":method", "GET")])), false);
+        let (headers, body) = render(&reply, Some(&request(&[(":method", "GET")])));
         assert_eq!(shown(&headers), ":status=404 location=/x content-length=4 content-type=text/plain");
         assert_eq!(body, "gone");
-        let (headers, body) = reply.render(Some(&request(&[(":method", "HEAD")])), false);
+        let (headers, body) = render(&reply, Some(&request(&[(":method", "HEAD")])));
         assert_eq!(shown(&headers), ":status=404 location=/x content-length=4 content-type=text/plain");
         assert!(body.is_empty());
-        let (headers, _) = LocalReply::new(503, "", "no_healthy_upstream").render(None, false);
+        let (headers, _) = render(&LocalReply::new(503, "", "no_healthy_upstream"), None);
         assert_eq!(shown(&headers), ":status=503");
     }
 
     #[test]
     fn grpc_clients_get_a_status_and_no_body() {
         let grpc = request(&[(":method", "POST"), ("content-type", "application/grpc+proto")]);
-        let (headers, body) = LocalReply::new(503, "50% é~", "x").render(Some(&grpc), true);
+        let (headers, body) = render(&LocalReply::new(503, "50% é~", "x"), Some(&grpc));
         assert_eq!(shown(&headers), ":status=200 content-type=application/grpc grpc-status=14 grpc-message=50%25 %C3%A9%7E");
         assert!(body.is_empty());
-        let (headers, _) = LocalReply::new(301, "", "x").header(Known::Location, b"http://x").render(Some(&grpc), true);
+        let (headers, _) = render(&LocalReply::new(301, "", "x").header(Known::Location, b"http://x"), Some(&grpc));
         assert_eq!(shown(&headers), ":status=200 location=http://x content-type=application/grpc grpc-status=2");
         for (kind, yes) in
             [("application/grpc", true), ("application/grpc-web", false), ("application/grpc;a", false), ("Application/grpc", false)]
@@ -200,7 +339,7 @@ mod tests {
     fn a_refused_request_is_answered_byte_by_byte_as_envoy_does() {
         let mut out = BytesMut::new();
         let reject = h1::Reject { status: 400, detail: "http1.codec_error" };
-        write_reject(reject, &ConnectionManager::default(), b"Tue, 24 Nov 2026 08:51:35 GMT", &mut out);
+        write_refusal(reject.into(), &ConnectionManager::default(), None, &mut info(), b"Tue, 24 Nov 2026 08:51:35 GMT", &mut out);
         assert_eq!(
             out,
             &b"HTTP/1.1 400 Bad Request\r\ncontent-length: 11\r\ncontent-type: text/plain\r\ndate: Tue, 24 Nov 2026 08:51:35 GMT\r\n\
@@ -208,7 +347,7 @@ mod tests {
         );
         out.clear();
         let settings = ConnectionManager { via: "v".into(), ..ConnectionManager::default() };
-        write_reject(h1::Reject { status: 431, detail: "http1.headers_too_large" }, &settings, b"D", &mut out);
+        write_refusal(h1::Reject { status: 431, detail: "http1.headers_too_large" }.into(), &settings, None, &mut info(), b"D", &mut out);
         assert_eq!(
             out,
             &b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 31\r\ncontent-type: text/plain\r\ndate: D\r\nserver: envoy\r\n\

@@ -7,13 +7,13 @@ use super::{
     h1,
     header::{HeaderList, Known},
     headers::{self, RequestContext, ResponseContext},
-    local_reply::LocalReply,
+    local_reply::{LocalReplies, LocalReply},
     normalize,
     settings::ConnectionManager,
     stream::{Response, Stream},
 };
 use crate::{
-    access_log::AccessLog,
+    access_log::{AccessLog, LogType},
     filter::{FilterFactory, Verdict, chain::Chain},
     format,
     forward::forward,
@@ -35,6 +35,8 @@ pub struct Manager {
     pub filters: Vec<Arc<dyn FilterFactory>>,
     /// Its access logs.
     pub access_log: Vec<AccessLog>,
+    /// `local_reply_config`
+    pub local_replies: Option<LocalReplies>,
     /// The router's `suppress_envoy_headers`.
     pub suppress_envoy_headers: bool,
     /// `http.<stat_prefix>`
@@ -154,7 +156,7 @@ impl Manager {
         stream.info.end = Some(now);
         stream.under_way = None;
         self.stats.downstream_rq_time().record(now.saturating_duration_since(stream.info.started).as_millis() as u64);
-        self.log(&stream.info, Some(&stream.headers), response, trailers);
+        self.log(LogType::DownstreamEnd, &stream.info, Some(&stream.headers), response, trailers);
     }
 
     /// Counts an answer whose head goes to the client.
@@ -164,9 +166,16 @@ impl Manager {
     }
 
     /// Writes the log lines of a stream.
-    pub fn log(&self, info: &StreamInfo, request: Option<&HeaderList>, response: Option<&HeaderList>, trailers: Option<&HeaderList>) {
+    pub fn log(
+        &self,
+        log_type: LogType,
+        info: &StreamInfo,
+        request: Option<&HeaderList>,
+        response: Option<&HeaderList>,
+        trailers: Option<&HeaderList>,
+    ) {
         for log in &self.access_log {
-            log.log(&format::Context { info, request_seen: true, request, response, trailers, local_reply_body: b"" });
+            log.log(&format::Context { log_type, trailers, ..format::Context::new(info, request, response) });
         }
     }
 }

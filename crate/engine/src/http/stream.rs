@@ -95,8 +95,8 @@ impl Stream {
     pub fn reply(&mut self, reply: LocalReply) -> Response {
         self.info.flags.insert(reply.flags);
         self.close |= reply.close;
-        let (headers, body) = reply.render(Some(&self.headers), self.grpc);
-        self.info.detail = Some(reply.detail);
+        self.info.detail = Some(reply.detail.clone());
+        let (headers, body) = reply.render(Some(&self.headers), self.grpc, self.manager.local_replies.as_ref(), &mut self.info);
         Response { headers, body: Body::full(body) }
     }
 }

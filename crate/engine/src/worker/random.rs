@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 /// xoshiro-like mixing over one word (splitmix64): every call gives 64 new bits.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Random(Cell<u64>);
 
 impl Random {

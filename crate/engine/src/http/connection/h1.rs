@@ -11,6 +11,7 @@ use std::{
 
 use super::{Connection, note_broken, timed_out};
 use crate::{
+    access_log::LogType,
     error::Flags,
     http::{
         body::{Body, BodyError, Frame, PollBody},
@@ -18,7 +19,7 @@ use crate::{
         header::{HeaderList, Known},
         headers,
         io::{Io, Meter},
-        local_reply::{LocalReply, is_grpc, write_reject},
+        local_reply::{LocalReply, is_grpc, write_refusal},
         manager::{self, Manager},
         stream::{Interim, Response, Stream},
     },
@@ -184,7 +185,7 @@ async fn exchange(
 ) -> bool {
     let manager = connection.manager.clone();
     let settings = &manager.settings;
-    let mut info = StreamInfo::new(connection.info.clone(), head.version);
+    let mut info = StreamInfo::new(connection.info.clone(), head.version, connection.worker.random.next());
     {
         let mut shared = shared.borrow_mut();
         shared.body = BodyDecoder::new(head.framing, settings.http1.enable_trailers, settings.max_request_headers_bytes, true);
@@ -548,46 +549,32 @@ async fn send(
 fn refuse(shared: &Rc<RefCell<Shared>>, connection: &Connection, over: Over) {
     let manager = &connection.manager;
     let stats = &manager.stats;
-    let date = connection.worker.date();
-    let mut shared = shared.borrow_mut();
-    let out = shared.io.output();
-    let (status, sent, flags, detail) = match over {
+    let (reply, flags) = match over {
         Over::Close => return,
         Over::Reject(reject) => {
             stats.downstream_cx_protocol_error().inc();
             if reject.status == 431 {
                 stats.downstream_rq_too_large().inc();
             }
-            write_reject(reject, &manager.settings, &date, out);
-            (reject.status, reject.body().len(), Flags::DOWNSTREAM_PROTOCOL_ERROR, reject.detail)
+            (LocalReply::from(reject), Flags::DOWNSTREAM_PROTOCOL_ERROR)
         }
         Over::HeadersTimeout => {
             stats.downstream_rq_header_timeout().inc();
-            let (mut headers, body) = LocalReply::new(408, "request header timeout", "request_header_timeout").render(None, false);
-            headers::edit_response(&mut headers, headers::ResponseContext { settings: &manager.settings, request: None, date: &date });
-            headers::set_connection(&mut headers, true);
-            let encoding = ResponseEncoding {
-                version: Protocol::Http11,
-                end_stream: false,
-                to_head: false,
-                to_connect: false,
-                case: Default::default(),
-            };
-            h1::encode_response_head(&headers, encoding, out);
-            out.extend_from_slice(&body);
-            (408, body.len(), Flags::default(), "request_header_timeout")
+            (LocalReply::new(408, "request header timeout", "request_header_timeout"), Flags::default())
         }
     };
     stats.downstream_rq_total().inc();
     stats.downstream_rq_http1_total().inc();
-    manager.answers(status);
-    let mut info = StreamInfo::new(connection.info.clone(), Protocol::Http11);
-    info.status = status;
-    info.flags = flags;
-    info.bytes_sent = sent as u64;
-    info.detail = Some(detail.into());
+    let worker = &connection.worker;
+    let mut info = StreamInfo::new(connection.info.clone(), Protocol::Http11, worker.random.next());
+    let mut shared = shared.borrow_mut();
+    info.bytes_sent =
+        write_refusal(reply, &manager.settings, manager.local_replies.as_ref(), &mut info, &worker.date(), shared.io.output()) as u64;
+    manager.answers(info.status);
+    // As in Envoy the flag comes after the answer: no rule for local replies sees it.
+    info.flags.insert(flags);
     info.end = Some(Instant::now());
-    manager.log(&info, None, None, None);
+    manager.log(LogType::DownstreamEnd, &info, None, None, None);
 }
 
 /// Writes what is left, says that no more comes, and gives the client a moment to read it before the socket goes.

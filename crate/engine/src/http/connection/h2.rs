@@ -169,7 +169,7 @@ async fn run(mut h2: server::Connection<Watched<Lingering>, Bytes>, connection: 
             respond.send_reset(h2::Reason::PROTOCOL_ERROR);
             continue;
         }
-        let info = StreamInfo::new(connection.info.clone(), Protocol::Http2);
+        let info = StreamInfo::new(connection.info.clone(), Protocol::Http2, connection.worker.random.next());
         let serving = stream.serve(connection.manager.clone(), convert::request_from_http(&head), body, info, connection.buffer_limit);
         connection.worker.spawn(serving);
     }
