@@ -82,6 +82,8 @@ pub struct Watch {
     begun: Cell<u64>,
     ended: Cell<u64>,
     premature: Cell<u64>,
+    /// A stream ended because the connection did.
+    lost: Cell<bool>,
     /// PING and SETTINGS of the peer that are not acknowledged yet.
     owed: Cell<u32>,
     /// Frames without payload, one behind the other.
@@ -106,6 +108,7 @@ impl Watch {
             begun: Cell::default(),
             ended: Cell::default(),
             premature: Cell::default(),
+            lost: Cell::default(),
             owed: Cell::default(),
             empty: Cell::default(),
             priorities: Cell::default(),
@@ -136,6 +139,16 @@ impl Watch {
     pub fn resets_prematurely(&self) -> bool {
         let (ended, premature) = (self.ended.get(), self.premature.get());
         premature > 0 && premature * 2 >= ended.max(PREMATURE_RESETS)
+    }
+
+    /// Notes that a stream ended because the connection did.
+    pub fn lose(&self) {
+        self.lost.set(true);
+    }
+
+    /// Whether a stream did.
+    pub fn has_lost(&self) -> bool {
+        self.lost.get()
     }
 
     /// Leaves the waker of the connection's loop; does its work in the first poll.

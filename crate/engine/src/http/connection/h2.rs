@@ -173,7 +173,7 @@ async fn run(mut h2: server::Connection<Watched<Lingering>, Bytes>, connection: 
         let serving = stream.serve(connection.manager.clone(), convert::request_from_http(&head), body, info, connection.buffer_limit);
         connection.worker.spawn(serving);
     }
-    destroyed(stats, by_peer && !draining, watch.active() > 0);
+    destroyed(stats, by_peer && !draining, watch.active() > 0 || watch.has_lost());
 }
 
 /// Tells the client to open no further stream.
@@ -301,6 +301,9 @@ impl Exchange {
                         stream.info.flags.insert(flag);
                         stream.info.detail = Some("http2.remote_reset".into());
                     }
+                }
+                if flag == Flags::DOWNSTREAM_CONNECTION_TERMINATION {
+                    self.watched.watch().lose();
                 }
                 if flag == Flags::DOWNSTREAM_REMOTE_RESET && stream.info.started.elapsed() < PREMATURE {
                     self.watched.premature_reset();
