@@ -38,7 +38,7 @@ export default suite('local-replies', [
   { name: 'malformed: 426 in the access log', send: ['GET / HTTP/1.0\r\n\r\n'], ...H },
   { name: 'malformed: 501 in the access log', send: [req('/', 'Transfer-Encoding: foo\r\n')], ...H },
   { name: 'malformed: missing host in the access log', send: ['GET / HTTP/1.1\r\n\r\n'], ...H },
-  { name: 'malformed: stream_error_on_invalid_http_message keeps the connection', unsupported: 'stream_error_on_invalid_http_message', hcm: { stream_error_on_invalid_http_message: true }, send: ['GET / HTTP/1.1\r\n\r\n', 300, req('/2')], ...H, logLines: 2 },
+  { name: 'malformed: stream_error_on_invalid_http_message keeps the connection', hcm: { stream_error_on_invalid_http_message: true }, send: ['GET / HTTP/1.1\r\n\r\n', 300, req('/2')], ...H, logLines: 2 },
   { name: 'malformed: grpc request without host', send: ['POST / HTTP/1.1\r\nContent-Type: application/grpc\r\nContent-Length: 0\r\n\r\n'], ...H },
   { name: 'malformed: websocket refused', send: [req('/', 'Connection: Upgrade\r\nUpgrade: websocket\r\n')], ...H },
   { name: 'local_reply_config: mapper and body_format', hcm: { local_reply_config: { mappers: [{ filter: { status_code_filter: { comparison: { op: 'EQ', value: { default_value: 404, runtime_key: 'k' } } } }, status_code: 410, body: { inline_string: 'gone' }, headers_to_add: [{ header: { key: 'x-m', value: '1' } }] }], body_format: { text_format_source: { inline_string: '%RESPONSE_CODE% %LOCAL_REPLY_BODY%!' } } } }, routes: [], send: [req('/')], ...H },

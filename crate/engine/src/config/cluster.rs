@@ -26,7 +26,7 @@ use plenipo_api::proto::envoy::{
 use super::{
     any,
     issues::{At, Issues},
-    manager, metadata, tls, value,
+    metadata, protocol, tls, value,
 };
 use crate::{
     balance::Policy,
@@ -108,9 +108,11 @@ fn protocol(config: &Cluster, settings: &mut Settings, at: &At<'_>, issues: &mut
         };
         let at = at.field("explicit_http_config");
         settings.protocol = match explicit {
-            Some(ProtocolConfig::HttpProtocolOptions(o)) => UpstreamProtocol::Http1(manager::http1(&o)),
+            Some(ProtocolConfig::HttpProtocolOptions(o)) => {
+                UpstreamProtocol::Http1(protocol::http1(&o, &at.field("http_protocol_options"), issues))
+            }
             Some(ProtocolConfig::Http2ProtocolOptions(o)) => {
-                UpstreamProtocol::Http2(manager::http2(&o, &at.field("http2_protocol_options"), issues))
+                UpstreamProtocol::Http2(protocol::http2(&o, &at.field("http2_protocol_options"), issues))
             }
             Some(ProtocolConfig::Http3ProtocolOptions(_)) | None => {
                 issues.push(at.unsupported("HTTP/3 is not implemented"));
@@ -126,9 +128,9 @@ fn protocol(config: &Cluster, settings: &mut Settings, at: &At<'_>, issues: &mut
         settings.max_requests_per_connection = max;
     }
     if let Some(options) = &config.http2_protocol_options {
-        settings.protocol = UpstreamProtocol::Http2(manager::http2(options, &at.field("http2_protocol_options"), issues));
+        settings.protocol = UpstreamProtocol::Http2(protocol::http2(options, &at.field("http2_protocol_options"), issues));
     } else if let Some(options) = &config.http_protocol_options {
-        settings.protocol = UpstreamProtocol::Http1(manager::http1(options));
+        settings.protocol = UpstreamProtocol::Http1(protocol::http1(options, &at.field("http_protocol_options"), issues));
     }
 }
 

@@ -22,15 +22,13 @@ mod address;
 use super::{
     Context, access_log, any, filter,
     issues::{At, Issues},
-    local_reply, route, value,
+    local_reply, protocol, route, value,
 };
 use crate::{
     http::{
         client_certificate::{Details, ForwardClientCert},
         manager::Manager,
-        settings::{
-            Codec, ConnectionManager, EscapedSlashes, FloodLimits, Http1, Http2, Keepalive, ServerHeader, StripPort, Underscores, Upgrade,
-        },
+        settings::{Codec, ConnectionManager, EscapedSlashes, ServerHeader, StripPort, Underscores, Upgrade},
     },
     route::RouteTable,
     stats::{Http2Stats, HttpStats, ListenerHttpStats, RouterStats, TracingStats},
@@ -140,6 +138,10 @@ fn settings(config: &HttpConnectionManager, context: &Context<'_>, at: &At<'_>, 
     let stream_idle_timeout = limit(&config.stream_idle_timeout, defaults.stream_idle_timeout, "stream_idle_timeout");
     let delayed_close_timeout = limit(&config.delayed_close_timeout, defaults.delayed_close_timeout, "delayed_close_timeout");
     let drain_timeout = limit(&config.drain_timeout, Some(defaults.drain_timeout), "drain_timeout").unwrap_or_default();
+    let mut http1 =
+        config.http_protocol_options.as_ref().map(|o| protocol::http1(o, &at.field("http_protocol_options"), issues)).unwrap_or_default();
+    let overridden = config.http_protocol_options.as_ref().is_some_and(|o| o.override_stream_error_on_invalid_http_message.is_some());
+    http1.stream_errors |= !overridden && config.stream_error_on_invalid_http_message.unwrap_or(false);
     ConnectionManager {
         codec: match config.codec_type() {
             CodecType::Auto => Codec::Auto,
@@ -178,14 +180,20 @@ fn settings(config: &HttpConnectionManager, context: &Context<'_>, at: &At<'_>, 
             issues,
         ),
         max_stream_duration: value::limit(common.max_stream_duration.as_ref(), None, &common_at.field("max_stream_duration"), issues),
+        max_connection_duration_jitter: common.max_connection_duration_jitter.as_ref().map_or(0.0, |p| p.value),
+        http1_safe_max_connection_duration: config.http1_safe_max_connection_duration,
         max_requests_per_connection: common.max_requests_per_connection.unwrap_or(0),
         drain_timeout,
         delayed_close_timeout,
         max_request_headers_bytes: config.max_request_headers_kb.map_or(defaults.max_request_headers_bytes, |kb| kb as usize * 1024),
         max_headers_count: common.max_headers_count.map_or(defaults.max_headers_count, |n| n as usize),
         underscores: underscores(&common),
-        http1: config.http_protocol_options.as_ref().map(http1).unwrap_or_default(),
-        http2: config.http2_protocol_options.as_ref().map(|o| http2(o, &at.field("http2_protocol_options"), issues)).unwrap_or_default(),
+        http1,
+        http2: config
+            .http2_protocol_options
+            .as_ref()
+            .map(|o| protocol::http2(o, &at.field("http2_protocol_options"), issues))
+            .unwrap_or_default(),
         path: crate::http::settings::PathOptions {
             normalize: config.normalize_path.unwrap_or(false),
             merge_slashes: config.merge_slashes,
@@ -240,52 +248,4 @@ fn underscores(common: &core::HttpProtocolOptions) -> Underscores {
         Action::RejectRequest => Underscores::RejectRequest,
         Action::DropHeader => Underscores::DropHeader,
     }
-}
-
-/// Compiles `Http1ProtocolOptions`, of either side.
-pub fn http1(options: &core::Http1ProtocolOptions) -> Http1 {
-    use crate::http::settings::HeaderCase;
-    use core::http1_protocol_options::header_key_format::HeaderFormat;
-    let format = options.header_key_format.as_ref().and_then(|f| f.header_format.as_ref());
-    Http1 {
-        allow_absolute_url: options.allow_absolute_url.unwrap_or(true),
-        accept_http_10: options.accept_http_10,
-        default_host_for_http_10: options.default_host_for_http_10.as_str().into(),
-        header_case: match format {
-            Some(HeaderFormat::ProperCaseWords(_)) => HeaderCase::ProperWords,
-            _ => HeaderCase::Lower,
-        },
-        enable_trailers: options.enable_trailers,
-        allow_chunked_length: options.allow_chunked_length,
-        ..Http1::default()
-    }
-}
-
-/// Compiles `Http2ProtocolOptions`, of either side.
-pub fn http2(options: &core::Http2ProtocolOptions, at: &At<'_>, issues: &mut Issues) -> Http2 {
-    let defaults = Http2::default();
-    let floods = FloodLimits::default();
-    Http2 {
-        max_concurrent_streams: options.max_concurrent_streams.unwrap_or(defaults.max_concurrent_streams),
-        initial_stream_window_size: options.initial_stream_window_size.unwrap_or(defaults.initial_stream_window_size),
-        initial_connection_window_size: options.initial_connection_window_size.unwrap_or(defaults.initial_connection_window_size),
-        allow_connect: options.allow_connect,
-        hpack_table_size: options.hpack_table_size.unwrap_or(defaults.hpack_table_size),
-        keepalive: options.connection_keepalive.as_ref().and_then(|k| keepalive(k, &at.field("connection_keepalive"), issues)),
-        floods: FloodLimits {
-            control_frames: options.max_outbound_control_frames.unwrap_or(floods.control_frames),
-            empty_frames: options.max_consecutive_inbound_frames_with_empty_payload.unwrap_or(floods.empty_frames),
-            priority_frames: options.max_inbound_priority_frames_per_stream.unwrap_or(floods.priority_frames),
-            window_updates: options.max_inbound_window_update_frames_per_data_frame_sent.unwrap_or(floods.window_updates),
-        },
-    }
-}
-
-fn keepalive(config: &core::KeepaliveSettings, at: &At<'_>, issues: &mut Issues) -> Option<Keepalive> {
-    let interval = value::limit(config.interval.as_ref(), None, &at.field("interval"), issues);
-    let idle_interval = value::limit(config.connection_idle_interval.as_ref(), None, &at.field("connection_idle_interval"), issues);
-    // The message's own rules ask for a timeout.
-    let timeout = value::duration(config.timeout.as_ref(), &at.field("timeout"), issues)?;
-    let jitter = config.interval_jitter.as_ref().map_or(15.0, |p| p.value);
-    Some(Keepalive { interval, timeout, jitter, idle_interval })
 }

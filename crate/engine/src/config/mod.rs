@@ -11,6 +11,7 @@ pub mod local_reply;
 pub mod log_filter;
 pub mod manager;
 pub mod metadata;
+pub mod protocol;
 pub mod route;
 pub mod tls;
 pub mod value;

@@ -2,9 +2,11 @@
 //!
 //! A request's method, path, authority and scheme, and an answer's status, are entries too (`:method` and so on, as
 //! in Envoy), so that matchers and formatters need no second way to read them. Names are lower case; the case that
-//! arrived can be kept beside them for codecs that must give it back.
+//! arrived can go with them for codecs that must give it back ([`Casing`]).
 
 use std::fmt;
+
+use super::casing::Casing;
 
 macro_rules! known_headers {
     ($($variant:ident => $name:literal,)*) => {
@@ -141,8 +143,6 @@ impl fmt::Debug for HeaderName {
 #[derive(Clone, Copy)]
 struct Entry {
     known: Known,
-    /// The name as it arrived stands in the arena right behind the lower-case one.
-    cased: bool,
     name_len: u16,
     name: u32,
     value: u32,
@@ -154,6 +154,7 @@ struct Entry {
 pub struct HeaderList {
     arena: Vec<u8>,
     entries: Vec<Entry>,
+    casing: Option<Box<Casing>>,
 }
 
 impl HeaderList {
@@ -164,13 +165,14 @@ impl HeaderList {
 
     /// An empty list with room for `headers` entries and `bytes` of text.
     pub fn with_capacity(headers: usize, bytes: usize) -> HeaderList {
-        HeaderList { arena: Vec::with_capacity(bytes), entries: Vec::with_capacity(headers) }
+        HeaderList { arena: Vec::with_capacity(bytes), entries: Vec::with_capacity(headers), casing: None }
     }
 
     /// Removes everything and keeps the memory.
     pub fn clear(&mut self) {
         self.arena.clear();
         self.entries.clear();
+        self.casing = None;
     }
 
     /// Number of entries, pseudo-headers included.
@@ -195,21 +197,7 @@ impl HeaderList {
         self.arena[at..].make_ascii_lowercase();
         let known = Known::of(&self.arena[at..]);
         let value_at = self.push_text(value);
-        self.push(known, at, name.len(), value_at, value.len(), false);
-    }
-
-    /// Adds an entry at the end and keeps the name's case beside its lower-case form (HTTP/1 `header_key_format`).
-    pub fn append_cased(&mut self, name: &[u8], value: &[u8]) {
-        let at = self.arena.len();
-        self.arena.extend_from_slice(name);
-        self.arena[at..].make_ascii_lowercase();
-        let known = Known::of(&self.arena[at..]);
-        let cased = &self.arena[at..] != name;
-        if cased {
-            self.arena.extend_from_slice(name);
-        }
-        let value_at = self.push_text(value);
-        self.push(known, at, name.len(), value_at, value.len(), cased);
+        self.push(known, at, name.len(), value_at, value.len());
     }
 
     /// Adds an entry of a known name at the end.
@@ -217,14 +205,14 @@ impl HeaderList {
         debug_assert!(known != Known::Other);
         let at = self.push_text(known.name().as_bytes());
         let value_at = self.push_text(value);
-        self.push(known, at, known.name().len(), value_at, value.len(), false);
+        self.push(known, at, known.name().len(), value_at, value.len());
     }
 
     /// Adds an entry of a configured name at the end.
     pub fn append_name(&mut self, name: &HeaderName, value: &[u8]) {
         let at = self.push_text(name.text.as_bytes());
         let value_at = self.push_text(value);
-        self.push(name.known, at, name.text.len(), value_at, value.len(), false);
+        self.push(name.known, at, name.text.len(), value_at, value.len());
     }
 
     /// The first value of a known name.
@@ -327,12 +315,14 @@ impl HeaderList {
         self.entries.iter().map(|e| (e.known, text(&self.arena, e.name, e.name_len as u32), self.value(e)))
     }
 
-    /// Every entry in order with its name as it arrived, where that was kept.
-    pub fn iter_cased(&self) -> impl Iterator<Item = (Known, &[u8], &[u8])> {
-        self.entries.iter().map(|e| {
-            let name = e.name + if e.cased { u32::from(e.name_len) } else { 0 };
-            (e.known, text(&self.arena, name, e.name_len as u32), self.value(e))
-        })
+    /// How the names arrived, where that is to be kept.
+    pub fn casing(&self) -> Option<&Casing> {
+        self.casing.as_deref()
+    }
+
+    /// Says how the names arrived.
+    pub fn set_casing(&mut self, casing: Option<Casing>) {
+        self.casing = casing.map(Box::new);
     }
 
     /// `:path`, or nothing.
@@ -367,10 +357,10 @@ impl HeaderList {
         at
     }
 
-    fn push(&mut self, known: Known, name: usize, name_len: usize, value: usize, value_len: usize, cased: bool) {
+    fn push(&mut self, known: Known, name: usize, name_len: usize, value: usize, value_len: usize) {
         // Codecs bound a header block to far less than 4 GiB and a name to 64 KiB before they add it.
         debug_assert!(name_len <= usize::from(u16::MAX) && value + value_len <= u32::MAX as usize);
-        let entry = Entry { known, cased, name_len: name_len as u16, name: name as u32, value: value as u32, value_len: value_len as u32 };
+        let entry = Entry { known, name_len: name_len as u16, name: name as u32, value: value as u32, value_len: value_len as u32 };
         self.entries.push(entry);
     }
 
@@ -411,15 +401,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keeps_order_duplicates_and_case() {
+    fn keeps_order_and_duplicates() {
         let mut list = HeaderList::new();
         list.append_known(Known::Path, b"/a");
-        list.append_cased(b"X-One", b"1");
+        list.append(b"X-One", b"1");
         list.append(b"Cookie", b"a=b");
         list.append(b"x-one", b"2");
         let one = HeaderName::new("X-One");
         assert_eq!(list.get_all(&one).collect::<Vec<_>>(), [b"1", b"2"]);
-        assert_eq!(list.iter_cased().nth(1).map(|h| h.1), Some(&b"X-One"[..]));
         assert_eq!(list.get(Known::Cookie), Some(&b"a=b"[..]));
         assert!(list.remove_name(&one));
         assert_eq!(list.len(), 2);

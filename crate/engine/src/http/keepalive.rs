@@ -1,10 +1,6 @@
 //! PING frames that show whether the peer of an HTTP/2 connection is still there (`connection_keepalive`).
 
-use std::{
-    cell::Cell,
-    rc::Rc,
-    time::{Duration, Instant},
-};
+use std::{cell::Cell, rc::Rc, time::Instant};
 
 use h2::{Ping, PingPong};
 use tokio::sync::Notify;
@@ -34,7 +30,7 @@ pub async fn run(mut pings: PingPong, keepalive: Keepalive, jitter: u64, now: Pi
         match keepalive.interval {
             Some(interval) => {
                 // Only asked for where there is an idle interval: else the clock alone decides.
-                let _ = tokio::time::timeout(pause(interval, keepalive.jitter, &random), asked).await;
+                let _ = tokio::time::timeout(random.lengthen(interval, keepalive.jitter), asked).await;
             }
             None => asked.await,
         }
@@ -47,25 +43,5 @@ pub async fn run(mut pings: PingPong, keepalive: Keepalive, jitter: u64, now: Pi
                 return;
             }
         }
-    }
-}
-
-/// The interval and up to so many percent of it more.
-fn pause(interval: Duration, percent: f64, random: &Random) -> Duration {
-    let most = interval.mul_f64(percent.clamp(0.0, 100.0) / 100.0).as_micros();
-    interval + Duration::from_micros(random.below(u64::try_from(most).unwrap_or(u64::MAX)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_pause_is_the_interval_and_no_more_than_its_jitter() {
-        let (random, second) = (Random::seeded(7), Duration::from_secs(1));
-        let pauses: Vec<_> = (0..200).map(|_| pause(second, 15.0, &random)).collect();
-        assert!(pauses.iter().all(|p| *p >= second && *p < Duration::from_millis(1150)));
-        assert!(pauses.iter().any(|p| *p > Duration::from_millis(1100)) && pauses.iter().any(|p| *p < Duration::from_millis(1050)));
-        assert_eq!(pause(second, 0.0, &random), second);
     }
 }

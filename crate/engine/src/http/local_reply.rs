@@ -8,7 +8,7 @@ use super::{
     h1,
     header::{HeaderList, Known},
     headers::{self, ResponseContext},
-    settings::{ConnectionManager, HeaderCase},
+    settings::ConnectionManager,
 };
 use crate::{
     access_log::Filter,
@@ -234,7 +234,7 @@ pub fn write_refusal(
     headers::edit_response(&mut headers, ResponseContext { settings, request: None, date });
     headers::set_connection(&mut headers, true);
     info.status = headers.status();
-    let case = if settings.http1.header_case == HeaderCase::Preserve { HeaderCase::Lower } else { settings.http1.header_case };
+    let case = settings.http1.header_case;
     let encoding = h1::ResponseEncoding { version: Protocol::Http11, end_stream: body.is_empty(), to_head: false, to_connect: false, case };
     h1::encode_response_head(&headers, encoding, out);
     out.extend_from_slice(&body);

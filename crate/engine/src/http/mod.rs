@@ -1,6 +1,7 @@
 //! HTTP: the header list, codecs, connection manager, normalization and local replies.
 
 pub mod body;
+pub mod casing;
 pub mod client_address;
 pub mod client_certificate;
 pub mod connection;

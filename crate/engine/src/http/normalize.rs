@@ -9,7 +9,7 @@ use super::{
 /// Checks a request and normalizes its path and authority; `Err` is the answer to it. `port` is the listener's.
 pub fn normalize_request(headers: &mut HeaderList, settings: &ConnectionManager, port: u16) -> Result<(), LocalReply> {
     let Some(authority) = headers.get(Known::Authority) else {
-        return Err(LocalReply::new(400, "", "missing_host_header").closing());
+        return Err(LocalReply::new(400, "", "missing_host_header"));
     };
     if authority.contains(&b'.') && settings.strip_trailing_host_dot || settings.strip_port != StripPort::None {
         normalize_authority(headers, settings, port);
@@ -21,7 +21,7 @@ pub fn normalize_request(headers: &mut HeaderList, settings: &ConnectionManager,
     if path.first() != Some(&b'/') {
         return Err(LocalReply::new(404, "", "absolute_path_rejected"));
     }
-    let rejected = || LocalReply::new(400, "", "path_normalization_failed").closing();
+    let rejected = || LocalReply::new(400, "", "path_normalization_failed");
     if path.contains(&b'#') {
         return Err(rejected());
     }

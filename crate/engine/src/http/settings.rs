@@ -6,6 +6,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use super::{client_certificate::ForwardClientCert, header::HeaderName};
 use crate::cidr::Cidr;
+use crate::{route::StringMatch, worker::random::Random};
 
 /// Compiled settings of one HTTP connection manager.
 #[derive(Clone, Debug)]
@@ -50,6 +51,10 @@ pub struct ConnectionManager {
     pub idle_timeout: Option<Duration>,
     /// `common_http_protocol_options.max_connection_duration`; absent by default.
     pub max_connection_duration: Option<Duration>,
+    /// `common_http_protocol_options.max_connection_duration_jitter`: up to so many percent of the duration are added; default 0.
+    pub max_connection_duration_jitter: f64,
+    /// `http1_safe_max_connection_duration`: an HTTP/1 connection that is too old ends with its next answer only; default false.
+    pub http1_safe_max_connection_duration: bool,
     /// `common_http_protocol_options.max_stream_duration`; absent by default.
     pub max_stream_duration: Option<Duration>,
     /// `common_http_protocol_options.max_requests_per_connection`; 0 means without limit.
@@ -101,6 +106,8 @@ impl Default for ConnectionManager {
             stream_idle_timeout: Some(Duration::from_secs(300)),
             idle_timeout: Some(Duration::from_secs(3600)),
             max_connection_duration: None,
+            max_connection_duration_jitter: 0.0,
+            http1_safe_max_connection_duration: false,
             max_stream_duration: None,
             max_requests_per_connection: 0,
             drain_timeout: Duration::from_secs(5),
@@ -119,6 +126,11 @@ impl Default for ConnectionManager {
 }
 
 impl ConnectionManager {
+    /// How long one connection may be used.
+    pub fn lifetime(&self, random: &Random) -> Option<Duration> {
+        self.max_connection_duration.map(|max| random.lengthen(max, self.max_connection_duration_jitter))
+    }
+
     /// Whether an upgrade of this type (the `upgrade` header's value, or `CONNECT`) is allowed; no match means no.
     pub fn allows_upgrade(&self, kind: &[u8]) -> bool {
         self.upgrades.iter().find(|u| u.kind.as_bytes().eq_ignore_ascii_case(kind)).is_some_and(|u| u.enabled)
@@ -189,12 +201,21 @@ pub struct Http1 {
     pub accept_http_10: bool,
     /// `default_host_for_http_10`; empty means none.
     pub default_host_for_http_10: Arc<str>,
-    /// `header_key_format`; default [`HeaderCase::Lower`].
+    /// `header_key_format`: how names are written that did not arrive with a case to keep; default [`HeaderCase::Lower`].
     pub header_case: HeaderCase,
+    /// The `preserve_case` formatter of `header_key_format`: what is read here is written on the other side as it arrived.
+    pub preserve_case: Option<PreserveCase>,
     /// `enable_trailers`; default false: trailers are dropped.
     pub enable_trailers: bool,
     /// `allow_chunked_length`: `content-length` beside `transfer-encoding: chunked` is removed instead of refused; default false.
     pub allow_chunked_length: bool,
+    /// `send_fully_qualified_url`: requests to upstream name scheme and host in their first line; default false.
+    pub send_fully_qualified_url: bool,
+    /// `ignore_http_11_upgrade`: upgrades that are taken out of a request.
+    pub ignored_upgrades: Vec<StringMatch>,
+    /// `override_stream_error_on_invalid_http_message`, else the connection manager's `stream_error_on_invalid_http_message`: a request that
+    /// is answered 400 for what it says does not end its connection, where its end is known; default false.
+    pub stream_errors: bool,
     /// `allow_custom_methods`: any token is a method; default false: only those that Envoy knows.
     pub allow_custom_methods: bool,
 }
@@ -206,8 +227,12 @@ impl Default for Http1 {
             accept_http_10: false,
             default_host_for_http_10: "".into(),
             header_case: HeaderCase::Lower,
+            preserve_case: None,
             enable_trailers: false,
             allow_chunked_length: false,
+            send_fully_qualified_url: false,
+            ignored_upgrades: Vec::new(),
+            stream_errors: false,
             allow_custom_methods: false,
         }
     }
@@ -221,8 +246,15 @@ pub enum HeaderCase {
     Lower,
     /// `Content-Type`
     ProperWords,
-    /// As the name arrived (the `preserve_case` formatter); names that the proxy adds are lower case.
-    Preserve,
+}
+
+/// `PreserveCaseFormatterConfig`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PreserveCase {
+    /// `formatter_type_on_envoy_headers`: how names that did not arrive are written.
+    pub own: HeaderCase,
+    /// `forward_reason_phrase`
+    pub forward_reason: bool,
 }
 
 /// `http2_protocol_options`.

@@ -94,7 +94,8 @@ impl Stream {
     /// The answer that a local reply makes; flags and detail are noted.
     pub fn reply(&mut self, reply: LocalReply) -> Response {
         self.info.flags.insert(reply.flags);
-        self.close |= reply.close;
+        // As in Envoy, whatever the proxy itself calls a bad request ends its connection.
+        self.close |= reply.close || reply.status == 400 && !self.manager.settings.http1.stream_errors;
         self.info.detail = Some(reply.detail.clone());
         let (headers, body) = reply.render(Some(&self.headers), self.grpc, self.manager.local_replies.as_ref(), &mut self.info);
         Response { headers, body: Body::full(body) }

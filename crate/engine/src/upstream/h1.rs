@@ -74,7 +74,11 @@ impl Exchange {
         connection.meta.carries_request();
         let upgrade = headers.contains(Known::Upgrade);
         let asked = Asked { head: headers.method() == b"HEAD", connect: headers.method() == b"CONNECT", upgrade };
-        let encoding = RequestEncoding { end_stream: request.is_empty(), case: pool.http1().header_case };
+        let encoding = RequestEncoding {
+            end_stream: request.is_empty(),
+            case: pool.http1().header_case,
+            full_url: pool.http1().send_fully_qualified_url,
+        };
         let encoder = encode_request_head(headers, encoding, connection.io.output());
         Exchange {
             connection: Some(connection),

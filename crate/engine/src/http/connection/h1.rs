@@ -21,11 +21,12 @@ use crate::{
         io::{Io, Meter},
         local_reply::{LocalReply, is_grpc, write_refusal},
         manager::{self, Manager},
+        settings::ConnectionManager,
         stream::{Interim, Response, Stream},
     },
     stream_info::{Protocol, StreamInfo},
     transport::Transport,
-    worker::timer::Deadline,
+    worker::{random::Random, timer::Deadline},
 };
 
 /// While a request is under way, so much of what follows it may be read ahead.
@@ -72,14 +73,14 @@ pub async fn serve(transport: Transport, mut connection: Connection) {
     let mut decoder = RequestDecoder::new();
     let mut idle = Deadline::default();
     let timer = Rc::new(RefCell::new(Deadline::default()));
-    let opened = Instant::now();
+    let mut lifetime = Lifetime::new(&manager.settings, &connection.worker.random);
     let mut requests = 0;
     loop {
         let mut request = HeaderList::new();
         let idle_since = Instant::now();
         // As in Envoy a connection that was of use is not cut off when it was idle for too long: it drains first.
         let grace = if requests > 0 { manager.settings.drain_timeout } else { Duration::ZERO };
-        let head = poll_head(&shared, &mut connection, &mut decoder, &mut idle, &mut request, grace).await;
+        let head = poll_head(&shared, &mut connection, &mut decoder, &mut idle, &mut request, grace, &mut lifetime).await;
         let head = match head {
             Ok(head) => head,
             Err(Over::Close) => break,
@@ -93,17 +94,65 @@ pub async fn serve(transport: Transport, mut connection: Connection) {
             }
         };
         requests += 1;
-        let last = manager.settings.max_requests_per_connection != 0 && requests >= manager.settings.max_requests_per_connection;
-        if last {
+        lifetime.last = manager.settings.max_requests_per_connection != 0 && requests >= manager.settings.max_requests_per_connection;
+        if lifetime.last {
             stats.downstream_cx_max_requests_reached().inc();
         }
-        let expired = manager.settings.idle_timeout.is_some_and(|t| idle_since.elapsed() >= t);
-        let aged = expired || manager.settings.max_connection_duration.is_some_and(|max| opened.elapsed() >= max);
+        lifetime.last |= manager.settings.idle_timeout.is_some_and(|t| idle_since.elapsed() >= t);
         // One allocation for all that a request needs while it runs, none of it while the connection is idle.
-        if !Box::pin(exchange(&shared, &mut connection, head, request, &mut idle, &timer, last || aged)).await {
+        if !Box::pin(exchange(&shared, &mut connection, head, request, &mut idle, &timer, &mut lifetime)).await {
             break;
         }
         shared.borrow_mut().io.release();
+    }
+}
+
+/// How long the connection may be used: `max_requests_per_connection`, an idle timeout that came before a request, `max_connection_duration`.
+struct Lifetime {
+    /// The request under way is the last one.
+    last: bool,
+    /// When it is too old.
+    ends: Option<Instant>,
+    timer: Deadline,
+    noticed: bool,
+}
+
+impl Lifetime {
+    fn new(settings: &ConnectionManager, random: &Random) -> Lifetime {
+        let ends = settings.lifetime(random).and_then(|d| Instant::now().checked_add(d));
+        let mut timer = Deadline::default();
+        timer.set_at(ends);
+        Lifetime { last: false, ends, timer, noticed: false }
+    }
+
+    /// Whether the answer under way is the last one.
+    fn is_over(&mut self, manager: &Manager) -> bool {
+        let old = self.ends.is_some_and(|ends| Instant::now() >= ends);
+        if old {
+            self.notice(manager);
+        }
+        old || self.last
+    }
+
+    /// Ready when a connection without a request must close: so long after its end as it may drain, or never where that could cut off a request
+    /// on its way (`http1_safe_max_connection_duration`).
+    fn poll(&mut self, cx: &mut Context<'_>, manager: &Manager) -> Poll<()> {
+        std::task::ready!(self.timer.poll(cx));
+        if self.noticed {
+            return Poll::Ready(());
+        }
+        self.notice(manager);
+        if manager.settings.http1_safe_max_connection_duration {
+            return Poll::Pending;
+        }
+        self.timer.set_at(Some(Instant::now() + manager.settings.drain_timeout));
+        self.timer.poll(cx)
+    }
+
+    fn notice(&mut self, manager: &Manager) {
+        if !std::mem::replace(&mut self.noticed, true) {
+            manager.stats.downstream_cx_max_duration_reached().inc();
+        }
     }
 }
 
@@ -115,6 +164,7 @@ async fn poll_head(
     idle: &mut Deadline,
     request: &mut HeaderList,
     grace: Duration,
+    lifetime: &mut Lifetime,
 ) -> Result<RequestHead, Over> {
     let settings = &connection.manager.settings;
     let limits = RequestLimits {
@@ -158,6 +208,9 @@ async fn poll_head(
             if let (Some(since), false) = (signal.draining(), partial) {
                 idle.set_at(Some(since + DRAIN_QUIET));
             }
+            if lifetime.poll(cx, &connection.manager).is_ready() {
+                return Poll::Ready(Err(Over::Close));
+            }
             return match idle.poll(cx) {
                 Poll::Ready(()) if partial && settings.request_headers_timeout.is_some() => Poll::Ready(Err(Over::HeadersTimeout)),
                 Poll::Ready(()) => {
@@ -181,7 +234,7 @@ async fn exchange(
     mut request: HeaderList,
     idle: &mut Deadline,
     timer: &Rc<RefCell<Deadline>>,
-    last: bool,
+    lifetime: &mut Lifetime,
 ) -> bool {
     let manager = connection.manager.clone();
     let settings = &manager.settings;
@@ -262,7 +315,7 @@ async fn exchange(
     let early = stream.info.request_end.is_none();
     let draining = connection.listening.signal().draining().is_some();
     let tunnel = response.headers.status() == 101 || head.connect && response.headers.status() / 100 == 2;
-    let mut keep = head.keep_alive && !stream.close && !early && !last && !tunnel;
+    let mut keep = head.keep_alive && !stream.close && !early && !tunnel && !lifetime.is_over(&manager);
     if draining && keep {
         manager.stats.downstream_cx_drain_close().inc();
     }

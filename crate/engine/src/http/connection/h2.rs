@@ -83,7 +83,7 @@ async fn run(mut h2: server::Connection<Watched<Lingering>, Bytes>, connection: 
         Some(Box::pin(keepalive::run(pings, keepalive, connection.worker.random.next(), PingNow::default(), watch.clone())))
     });
     let mut age = Deadline::default();
-    age.set(settings.max_connection_duration);
+    age.set(settings.lifetime(&connection.worker.random));
     let stats = &connection.manager.stats;
     let mut requests = 0u32;
     let mut draining = false;

@@ -64,10 +64,7 @@ pub async fn serve(mut transport: Transport, mut connection: Connection) {
     };
     let is_h2 = match only_h2 {
         Some(false) => only_h2,
-        _ => {
-            let idle_timeout = connection.manager.settings.idle_timeout;
-            unless_drained(&mut connection.listening, detect(&mut transport, idle_timeout)).await
-        }
+        _ => unless_drained(&mut connection.listening, detect(&mut transport, &connection.manager)).await,
     };
     open.speaks(is_h2.map(|is_h2| only_h2.unwrap_or(is_h2)));
     match is_h2 {
@@ -114,8 +111,8 @@ pub fn send_buffer(limit: usize) -> usize {
     if limit == 0 { MOST } else { limit.min(MOST) }
 }
 
-/// Whether the first bytes are the preface of HTTP/2; `None` where the client left before that was clear.
-async fn detect(transport: &mut Transport, idle: Option<Duration>) -> Option<bool> {
+/// Whether the first bytes are the preface of HTTP/2; `None` where the client left, or time was over, before that was clear.
+async fn detect(transport: &mut Transport, manager: &Manager) -> Option<bool> {
     let mut ahead = BytesMut::new();
     let is_h2 = async {
         loop {
@@ -132,8 +129,16 @@ async fn detect(transport: &mut Transport, idle: Option<Duration>) -> Option<boo
             }
         }
     };
-    let is_h2 = match idle {
-        Some(idle) => tokio::time::timeout(idle, is_h2).await.ok()?,
+    let (idle, age) = (manager.settings.idle_timeout, manager.settings.max_connection_duration);
+    let is_h2 = match idle.into_iter().chain(age).min() {
+        Some(limit) => tokio::time::timeout(limit, is_h2).await.unwrap_or_else(|_| {
+            if Some(limit) == age {
+                manager.stats.downstream_cx_max_duration_reached().inc();
+            } else {
+                manager.stats.downstream_cx_idle_timeout().inc();
+            }
+            None
+        }),
         None => is_h2.await,
     }?;
     transport.unread(ahead);

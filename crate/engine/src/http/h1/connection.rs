@@ -1,7 +1,10 @@
 //! What the `connection` header of a request asks for: headers to remove, an upgrade, an end of the connection.
 
 use super::{CONNECTION_REJECTED, Reject, chars};
-use crate::http::header::{HeaderList, HeaderName, Known};
+use crate::{
+    http::header::{HeaderList, HeaderName, Known},
+    route::StringMatch,
+};
 
 /// More names in `connection` than this, less one, are refused.
 const MAX_NOMINATED: usize = 10;
@@ -21,6 +24,20 @@ pub fn remove_h2c(headers: &mut HeaderList) -> bool {
     headers.remove(Known::Upgrade);
     headers.remove(Known::Http2Settings);
     keep_tokens(headers, |token| !token.eq_ignore_ascii_case(b"upgrade") && !token.eq_ignore_ascii_case(b"http2-settings"));
+    true
+}
+
+/// Takes upgrades away that are to be ignored (`ignore_http_11_upgrade`); says whether none is left.
+pub fn remove_ignored(headers: &mut HeaderList, ignored: &[StringMatch]) -> bool {
+    let Some(kinds) = headers.get(Known::Upgrade).filter(|_| !ignored.is_empty()) else { return false };
+    let is_ignored = |kind: &[u8]| ignored.iter().any(|i| i.matches(kind));
+    let left = chars::list(kinds).filter(|kind| !is_ignored(kind)).collect::<Vec<_>>().join(&b","[..]);
+    if !left.is_empty() {
+        headers.set(Known::Upgrade, &left);
+        return false;
+    }
+    headers.remove(Known::Upgrade);
+    keep_tokens(headers, |token| !token.eq_ignore_ascii_case(b"upgrade"));
     true
 }
 

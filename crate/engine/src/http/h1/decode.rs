@@ -11,9 +11,10 @@ use super::{
 };
 use crate::{
     http::{
+        casing::Casing,
         header::{HeaderList, Known},
         headers,
-        settings::{HeaderCase, Http1, Underscores},
+        settings::{Http1, Underscores},
     },
     stream_info::Protocol,
 };
@@ -250,15 +251,15 @@ fn parse_request(limits: RequestLimits, head: &[u8], out: &mut HeaderList) -> Re
             host = Host::OfTarget;
         }
     }
-    let mut sink = Sink {
-        max: limits.max_headers,
-        underscores: limits.underscores,
-        keep_case: http1.header_case == HeaderCase::Preserve,
-        ..Sink::default()
-    };
+    let mut sink =
+        Sink { max: limits.max_headers, underscores: limits.underscores, keep_case: http1.preserve_case.is_some(), ..Sink::default() };
+    let mut casing = http1.preserve_case.map(Casing::new);
     parse_headers(lines, &mut sink, |name, known, value, duplicate| {
+        if let Some(casing) = &mut casing {
+            casing.keep(name);
+        }
         if known != Known::Host {
-            append(out, name, known, value, duplicate && is_joined_in_request(known), http1.header_case);
+            append(out, name, known, value, duplicate && is_joined_in_request(known));
             return Ok(());
         }
         if duplicate {
@@ -273,6 +274,7 @@ fn parse_request(limits: RequestLimits, head: &[u8], out: &mut HeaderList) -> Re
         }
         Ok(())
     })?;
+    out.set_casing(casing);
     if host == Host::Missing {
         match &*http1.default_host_for_http_10 {
             default if version == Protocol::Http10 && !default.is_empty() => out.set(Known::Authority, default.as_bytes()),
@@ -281,7 +283,10 @@ fn parse_request(limits: RequestLimits, head: &[u8], out: &mut HeaderList) -> Re
     }
 
     let connect = method == b"CONNECT";
-    let upgrade = sink.has(Known::Upgrade) && connection::is_upgrade(out) && !connection::remove_h2c(out);
+    let upgrade = sink.has(Known::Upgrade)
+        && connection::is_upgrade(out)
+        && !connection::remove_h2c(out)
+        && !connection::remove_ignored(out, &http1.ignored_upgrades);
     if connect && sink.has(Known::ContentLength) {
         if sink.length != Some(0) {
             return Err(BODY_DISALLOWED);
@@ -337,11 +342,19 @@ fn parse_response(limits: ResponseLimits, asked: Asked, head: &[u8], out: &mut H
 
     out.clear();
     out.append_known(Known::Status, &digits);
-    let mut sink = Sink { max: limits.max_headers, keep_case: options.header_case == HeaderCase::Preserve, ..Sink::default() };
+    let mut sink = Sink { max: limits.max_headers, keep_case: options.preserve_case.is_some(), ..Sink::default() };
+    let mut casing = options.preserve_case.map(Casing::new);
     parse_headers(lines, &mut sink, |name, known, value, duplicate| {
-        append(out, name, known, value, duplicate && is_joined_in_response(known), options.header_case);
+        if let Some(casing) = &mut casing {
+            casing.keep(name);
+        }
+        append(out, name, known, value, duplicate && is_joined_in_response(known));
         Ok(())
     })?;
+    if let (Some(casing), Some(true)) = (&mut casing, options.preserve_case.map(|p| p.forward_reason)) {
+        casing.keep_reason(chars::trim(&rest[3..]));
+    }
+    out.set_casing(casing);
 
     let informational = status < 200 && status != 101;
     let mut framing = sink.framing(out, options.allow_chunked_length)?;
@@ -481,11 +494,9 @@ fn lower_case(line: &[u8], lower: &mut [u8; LONGEST_KNOWN]) -> Option<usize> {
     None
 }
 
-fn append(out: &mut HeaderList, name: &[u8], known: Known, value: &[u8], join: bool, case: HeaderCase) {
+fn append(out: &mut HeaderList, name: &[u8], known: Known, value: &[u8], join: bool) {
     if join {
         headers::append_value(out, known, b",", value);
-    } else if case == HeaderCase::Preserve {
-        out.append_cased(name, value);
     } else if known != Known::Other {
         out.append_known(known, value);
     } else {
@@ -520,7 +531,7 @@ pub(super) fn parse_trailers(lines: &[u8], wanted: bool) -> Result<HeaderList, R
                 | Upgrade
         );
         if wanted && !misplaced {
-            append(&mut out, name, known, value, false, HeaderCase::Lower);
+            append(&mut out, name, known, value, false);
         }
         Ok(())
     })?;

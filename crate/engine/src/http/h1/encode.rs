@@ -3,6 +3,7 @@
 use bytes::{BufMut, BytesMut};
 
 use crate::http::{
+    casing::{Casing, Names},
     header::{HeaderList, Known},
     settings::HeaderCase,
 };
@@ -15,8 +16,10 @@ use super::connection;
 pub struct RequestEncoding {
     /// Nothing follows the head.
     pub end_stream: bool,
-    /// Case of the names.
+    /// Case of the names, where the list does not say how they arrived.
     pub case: HeaderCase,
+    /// The first line names scheme and host.
+    pub full_url: bool,
 }
 
 /// How the head of an answer is written.
@@ -30,7 +33,7 @@ pub struct ResponseEncoding {
     pub to_head: bool,
     /// The request was CONNECT.
     pub to_connect: bool,
-    /// Case of the names.
+    /// Case of the names, where the list does not say how they arrived.
     pub case: HeaderCase,
 }
 
@@ -99,7 +102,7 @@ impl BodyEncoder {
                 out.put_slice(b"0\r\n");
                 if let Some(trailers) = trailers {
                     for (_, name, value) in trailers.iter().filter(|(_, name, _)| !name.starts_with(b":")) {
-                        put_header(name, value, HeaderCase::Lower, out);
+                        put_header(name, value, Names::Rule(HeaderCase::Lower), out);
                     }
                 }
                 out.put_slice(b"\r\n");
@@ -121,23 +124,30 @@ pub fn encode_request_head(headers: &HeaderList, encoding: RequestEncoding, out:
     out.reserve(headers.byte_size() + headers.len() * 4 + 64);
     out.put_slice(method);
     out.put_u8(b' ');
+    if encoding.full_url && !connect {
+        out.reserve(headers.authority().len() + 16);
+        out.put_slice(headers.get(Known::Scheme).unwrap_or(b"http"));
+        out.put_slice(b"://");
+        out.put_slice(headers.authority());
+    }
     out.put_slice(target);
     out.put_slice(b" HTTP/1.1\r\n");
+    let names = names(headers, encoding.case);
     if let Some(host) = headers.get(Known::Authority) {
-        put_header(b"host", host, encoding.case, out);
+        put_header(b"host", host, names, out);
     }
-    let seen = put_headers(headers, encoding.case, out);
+    let seen = put_headers(headers, names, out);
     let body = if connect || seen.upgrade && connection::is_upgrade(headers) {
         BodyEncoder::Raw
     } else if let Some(length) = seen.length {
         length.map_or(BodyEncoder::Raw, BodyEncoder::Length)
     } else if encoding.end_stream {
         if !matches!(method, b"GET" | b"HEAD" | b"DELETE" | b"TRACE" | b"CONNECT") {
-            put_header(b"content-length", b"0", encoding.case, out);
+            put_header(b"content-length", b"0", names, out);
         }
         BodyEncoder::None
     } else {
-        put_header(b"transfer-encoding", b"chunked", encoding.case, out);
+        put_header(b"transfer-encoding", b"chunked", names, out);
         BodyEncoder::Chunked(false)
     };
     out.put_slice(b"\r\n");
@@ -151,7 +161,8 @@ pub fn encode_request_head(headers: &HeaderList, encoding: RequestEncoding, out:
 pub fn encode_response_head(headers: &HeaderList, encoding: ResponseEncoding, out: &mut BytesMut) -> BodyEncoder {
     out.reserve(headers.byte_size() + headers.len() * 4 + 96);
     let status = put_status_line(headers, encoding.version, out);
-    let seen = put_headers(headers, encoding.case, out);
+    let names = names(headers, encoding.case);
+    let seen = put_headers(headers, names, out);
     let tunnel = status == 101 || encoding.to_connect && status < 300;
     let bodyless = status < 200 || matches!(status, 204 | 304);
     let body = if tunnel {
@@ -161,13 +172,13 @@ pub fn encode_response_head(headers: &HeaderList, encoding: ResponseEncoding, ou
     } else if bodyless {
         BodyEncoder::None
     } else if encoding.end_stream && !encoding.to_head {
-        put_header(b"content-length", b"0", encoding.case, out);
+        put_header(b"content-length", b"0", names, out);
         BodyEncoder::None
     } else if encoding.version == Protocol::Http10 {
         if encoding.to_head { BodyEncoder::None } else { BodyEncoder::Raw }
     } else {
         // To HEAD it tells how the answer to GET would be framed, as far as is known here.
-        put_header(b"transfer-encoding", b"chunked", encoding.case, out);
+        put_header(b"transfer-encoding", b"chunked", names, out);
         if encoding.to_head { BodyEncoder::None } else { BodyEncoder::Chunked(false) }
     };
     out.put_slice(b"\r\n");
@@ -177,7 +188,7 @@ pub fn encode_response_head(headers: &HeaderList, encoding: ResponseEncoding, ou
 /// Writes the head of an informational answer (100, 102, 103).
 pub fn encode_informational(headers: &HeaderList, version: Protocol, case: HeaderCase, out: &mut BytesMut) {
     put_status_line(headers, version, out);
-    put_headers(headers, case, out);
+    put_headers(headers, names(headers, case), out);
     out.put_slice(b"\r\n");
 }
 
@@ -254,7 +265,7 @@ fn put_status_line(headers: &HeaderList, version: Protocol, out: &mut BytesMut) 
     out.put_slice(if version == Protocol::Http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
     out.put_slice(headers.get(Known::Status).unwrap_or(b"000"));
     out.put_u8(b' ');
-    out.put_slice(reason(status).as_bytes());
+    out.put_slice(headers.casing().and_then(Casing::reason).unwrap_or_else(|| reason(status).as_bytes()));
     out.put_slice(b"\r\n");
     status
 }
@@ -267,42 +278,32 @@ struct Seen {
 }
 
 /// Writes all headers but pseudo-headers, `host` (which stands first) and `transfer-encoding`, which only the encoder may decide on.
-fn put_headers(headers: &HeaderList, case: HeaderCase, out: &mut BytesMut) -> Seen {
+fn put_headers(headers: &HeaderList, names: Names<'_>, out: &mut BytesMut) -> Seen {
     let mut seen = Seen::default();
-    let mut put = |known: Known, name: &[u8], value: &[u8]| {
+    for (known, name, value) in headers.iter() {
         match known {
-            Known::Host | Known::TransferEncoding => return,
+            Known::Host | Known::TransferEncoding => continue,
             Known::Upgrade => seen.upgrade = true,
             Known::ContentLength => seen.length = Some(super::chars::decimal(value)),
-            _ if name.first() == Some(&b':') => return,
+            _ if name.first() == Some(&b':') => continue,
             _ => {}
         }
-        put_header(name, value, case, out);
-    };
-    if case == HeaderCase::Preserve {
-        headers.iter_cased().for_each(|(known, name, value)| put(known, name, value));
-    } else {
-        headers.iter().for_each(|(known, name, value)| put(known, name, value));
+        put_header(name, value, names, out);
     }
     seen
 }
 
-fn put_header(name: &[u8], value: &[u8], case: HeaderCase, out: &mut BytesMut) {
+fn put_header(name: &[u8], value: &[u8], names: Names<'_>, out: &mut BytesMut) {
     out.reserve(name.len() + value.len() + 4);
-    let at = out.len();
-    out.extend_from_slice(name);
-    if case == HeaderCase::ProperWords {
-        let mut start = true;
-        for byte in &mut out[at..] {
-            if start {
-                byte.make_ascii_uppercase();
-            }
-            start = !byte.is_ascii_alphanumeric();
-        }
-    }
+    names.write(name, out);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
+}
+
+/// As they arrived, where the list knows that; else by the rule.
+fn names(headers: &HeaderList, rule: HeaderCase) -> Names<'_> {
+    headers.casing().map_or(Names::Rule(rule), Names::Kept)
 }
 
 fn put_hex(number: usize, out: &mut BytesMut) {

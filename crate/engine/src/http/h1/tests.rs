@@ -22,7 +22,7 @@ struct Read {
 }
 
 fn shown(headers: &HeaderList) -> Vec<String> {
-    headers.iter_cased().map(|(_, n, v)| format!("{}={}", String::from_utf8_lossy(n), v.escape_ascii())).collect()
+    headers.iter().map(|(_, n, v)| format!("{}={}", String::from_utf8_lossy(n), v.escape_ascii())).collect()
 }
 
 fn rejected(reject: Reject) -> String {

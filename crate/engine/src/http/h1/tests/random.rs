@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{written::list, *};
-use crate::http::{header::Known, settings::HeaderCase};
+use crate::http::header::Known;
 
 /// A small generator of pseudo-random numbers, so that failures repeat.
 struct Numbers(u64);
@@ -99,7 +99,7 @@ fn what_is_written_is_read_again() {
             headers.append_known(Known::ContentLength, whole.len().to_string().as_bytes());
         }
         let mut out = BytesMut::new();
-        let mut body = encode_request_head(&headers, RequestEncoding { end_stream: false, case: HeaderCase::Lower }, &mut out);
+        let mut body = encode_request_head(&headers, RequestEncoding::default(), &mut out);
         for piece in &pieces {
             body.begin(piece.len(), &mut out).unwrap();
             out.extend_from_slice(piece);

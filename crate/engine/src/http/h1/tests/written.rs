@@ -5,7 +5,7 @@ use crate::http::settings::HeaderCase;
 
 pub(super) fn list(pairs: &[(&str, &str)]) -> HeaderList {
     let mut list = HeaderList::new();
-    pairs.iter().for_each(|(name, value)| list.append_cased(name.as_bytes(), value.as_bytes()));
+    pairs.iter().for_each(|(name, value)| list.append(name.as_bytes(), value.as_bytes()));
     list
 }
 
@@ -13,7 +13,7 @@ pub(super) fn list(pairs: &[(&str, &str)]) -> HeaderList {
 fn request_heads_are_written_as_envoy_does() {
     let write = |pairs: &[(&str, &str)], end_stream| {
         let mut out = BytesMut::new();
-        let body = encode_request_head(&list(pairs), RequestEncoding { end_stream, case: HeaderCase::Lower }, &mut out);
+        let body = encode_request_head(&list(pairs), RequestEncoding { end_stream, ..RequestEncoding::default() }, &mut out);
         (String::from_utf8(out.to_vec()).unwrap(), body)
     };
     let get = [(":method", "GET"), (":path", "/a"), ("a", "1"), (":authority", "x"), ("b", "2"), (":scheme", "http")];
@@ -55,7 +55,7 @@ fn answer_heads_are_written_as_envoy_does() {
         ResponseEncoding { version: Protocol::Http11, end_stream: false, to_head: false, to_connect: false, case: HeaderCase::Lower };
     let write = |status: &str, more: &[(&str, &str)], encoding| {
         let mut headers = list(&[(":status", status)]);
-        more.iter().for_each(|(name, value)| headers.append_cased(name.as_bytes(), value.as_bytes()));
+        more.iter().for_each(|(name, value)| headers.append(name.as_bytes(), value.as_bytes()));
         let mut out = BytesMut::new();
         let body = encode_response_head(&headers, encoding, &mut out);
         (String::from_utf8(out.to_vec()).unwrap(), body)
@@ -102,13 +102,6 @@ fn answer_heads_are_written_as_envoy_does() {
             &[("Foo_bar-BAZ!qux", "9"), ("content-length", "0")],
             ResponseEncoding { case: HeaderCase::ProperWords, ..plain },
             "HTTP/1.1 200 OK\r\nFoo_Bar-Baz!Qux: 9\r\nContent-Length: 0\r\n\r\n".into(),
-            BodyEncoder::Length(0),
-        ),
-        (
-            "200",
-            &[("fOO", "9"), ("content-length", "0")],
-            ResponseEncoding { case: HeaderCase::Preserve, ..plain },
-            "HTTP/1.1 200 OK\r\nfOO: 9\r\ncontent-length: 0\r\n\r\n".into(),
             BodyEncoder::Length(0),
         ),
     ];
