@@ -129,6 +129,11 @@ impl Failure {
         }
     }
 
+    /// Whether a limit of time was passed.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Failure::Timeout | Failure::PerTryTimeout | Failure::PerTryIdleTimeout)
+    }
+
     /// The status of the local reply.
     pub fn status(&self) -> u16 {
         match self {
@@ -154,6 +159,11 @@ impl Failure {
         };
         let retried = if retried { "retried and the latest " } else { "" };
         format!("upstream connect error or disconnect/reset before headers. {retried}reset reason: {reason}")
+    }
+
+    /// `%RESPONSE_CODE_DETAILS%` where the answer had begun.
+    pub fn detail_after_begin(&self) -> String {
+        self.detail().replace("before_response_started", "after_response_started")
     }
 
     /// `%RESPONSE_CODE_DETAILS%` of the local reply.

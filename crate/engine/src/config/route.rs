@@ -91,6 +91,13 @@ struct Compiler<'c, 'f> {
     body_limit: u32,
 }
 
+/// What routes without their own have from their virtual host.
+struct Inherited {
+    retry: Option<Arc<RetryPolicy>>,
+    hedge: bool,
+    buffer_limit: Option<u64>,
+}
+
 const REQUEST: (&str, &str) = ("request_headers_to_add", "request_headers_to_remove");
 const RESPONSE: (&str, &str) = ("response_headers_to_add", "response_headers_to_remove");
 
@@ -143,13 +150,15 @@ impl Compiler<'_, '_> {
 
     fn virtual_host(&mut self, config: &proto::VirtualHost, at: &At<'_>) -> VirtualHost {
         let retry = config.retry_policy.as_ref().map(|policy| Arc::new(self.retry_policy(policy, &at.field("retry_policy"))));
-        let limit = buffer_limit(config.request_body_buffer_limit, config.per_request_buffer_limit_bytes);
+        let inherited = Inherited {
+            retry,
+            hedge: config.hedge_policy.as_ref().is_some_and(|policy| policy.hedge_on_per_try_timeout),
+            buffer_limit: buffer_limit(config.request_body_buffer_limit, config.per_request_buffer_limit_bytes),
+        };
         let routes_at = at.field("routes");
         // Most hosts have one route, and a list that grows starts with room for four.
         let mut routes = Vec::with_capacity(config.routes.len());
-        routes.extend(
-            config.routes.iter().enumerate().filter_map(|(i, route)| self.route(route, retry.as_ref(), limit, &routes_at.index(i))),
-        );
+        routes.extend(config.routes.iter().enumerate().filter_map(|(i, route)| self.route(route, &inherited, &routes_at.index(i))));
         let mut host = VirtualHost::new(config.name.as_str(), routes);
         host.require_tls = match TlsRequirementType::try_from(config.require_tls) {
             Ok(TlsRequirementType::ExternalOnly) => RequireTls::ExternalOnly,
@@ -163,21 +172,21 @@ impl Compiler<'_, '_> {
         host.request_attempt_count = config.include_request_attempt_count;
         host.response_attempt_count = config.include_attempt_count_in_response;
         host.is_timeout_retry_header = config.include_is_timeout_retry_header;
-        host.retry = retry;
+        host.retry = inherited.retry;
         host.filters = self.filter_configs(&config.typed_per_filter_config, at);
         host.metadata = metadata::compile(config.metadata.as_ref());
         self.cors(config.cors.as_ref(), &mut host.filters, at);
         host
     }
 
-    fn route(&mut self, config: &proto::Route, retry: Option<&Arc<RetryPolicy>>, limit: Option<u64>, at: &At<'_>) -> Option<Route> {
+    fn route(&mut self, config: &proto::Route, inherited: &Inherited, at: &At<'_>) -> Option<Route> {
         let match_at = at.field("match");
         let Some(condition) = &config.r#match else {
             self.issues.push(match_at.invalid("a route needs a match"));
             return None;
         };
         let conditions = self.conditions(condition, &match_at);
-        let action = self.action(config, retry, at);
+        let action = self.action(config, inherited, at);
         let mut filters = self.filter_configs(&config.typed_per_filter_config, at);
         if let Some(ProtoAction::Route(action)) = &config.action {
             self.cors(action.cors.as_ref(), &mut filters, &at.field("route"));
@@ -198,16 +207,16 @@ impl Compiler<'_, '_> {
                 at,
                 self.issues,
             ),
-            buffer_limit: buffer_limit(config.request_body_buffer_limit, config.per_request_buffer_limit_bytes).or(limit),
+            buffer_limit: buffer_limit(config.request_body_buffer_limit, config.per_request_buffer_limit_bytes).or(inherited.buffer_limit),
             filters,
             metadata: metadata::compile(config.metadata.as_ref()),
             ..Route::new(conditions?, action?)
         })
     }
 
-    fn action(&mut self, config: &proto::Route, retry: Option<&Arc<RetryPolicy>>, at: &At<'_>) -> Option<Action> {
+    fn action(&mut self, config: &proto::Route, inherited: &Inherited, at: &At<'_>) -> Option<Action> {
         match &config.action {
-            Some(ProtoAction::Route(route)) => self.forward(route, retry, &at.field("route")).map(Action::Forward),
+            Some(ProtoAction::Route(route)) => self.forward(route, inherited, &at.field("route")).map(Action::Forward),
             Some(ProtoAction::Redirect(redirect)) => self.redirect(redirect, &at.field("redirect")).map(Action::Redirect),
             Some(ProtoAction::DirectResponse(direct)) => {
                 self.direct_response(direct, &at.field("direct_response")).map(Action::DirectResponse)
@@ -228,7 +237,7 @@ impl Compiler<'_, '_> {
         }
     }
 
-    fn forward(&mut self, config: &proto::RouteAction, retry: Option<&Arc<RetryPolicy>>, at: &At<'_>) -> Option<Forward> {
+    fn forward(&mut self, config: &proto::RouteAction, inherited: &Inherited, at: &At<'_>) -> Option<Forward> {
         let destination = self.destination(config, at);
         let regex_at = at.field("regex_rewrite");
         let path_rewrite = match (config.prefix_rewrite.as_str(), &config.regex_rewrite) {
@@ -245,7 +254,8 @@ impl Compiler<'_, '_> {
         Some(Forward {
             timeout: value::limit(config.timeout.as_ref(), Some(DEFAULT_TIMEOUT), &at.field("timeout"), self.issues),
             idle_timeout: value::duration(config.idle_timeout.as_ref(), &at.field("idle_timeout"), self.issues),
-            retry: own.or_else(|| retry.cloned()),
+            retry: own.or_else(|| inherited.retry.clone()),
+            hedge: config.hedge_policy.as_ref().map_or(inherited.hedge, |policy| policy.hedge_on_per_try_timeout),
             path_rewrite,
             host_rewrite: self.host_rewrite(config, at),
             append_x_forwarded_host: config.append_x_forwarded_host,

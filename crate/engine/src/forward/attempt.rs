@@ -12,7 +12,7 @@ use crate::{
     error::Failure,
     http::{
         body::{BodyError, Frame},
-        header::HeaderList,
+        header::{HeaderList, Known},
         stream::Stream,
     },
     route::HostRewrite,
@@ -30,15 +30,17 @@ pub struct Attempt {
     state: State,
     host: Arc<Host>,
     cluster: Arc<Cluster>,
+    priority: Priority,
     source: Source,
     limits: Limits,
+    /// The limits do not wait for the end of the request.
+    at_once: bool,
     /// The limits run: since both the connection and the end of the request are there, as in Envoy.
     limited: bool,
     per_try: Deadline,
     idle: Deadline,
     /// Another attempt was begun beside it, because it is slow: its own end begins none.
     pub hedged: bool,
-    _permit: Option<Permit>,
 }
 
 enum State {
@@ -54,6 +56,7 @@ struct Sent {
     since: Instant,
     _request: ActiveRequest,
     _active: Active,
+    _permit: Permit,
 }
 
 /// How long one attempt may take.
@@ -63,6 +66,14 @@ pub struct Limits {
     pub per_try: Option<Duration>,
     /// `per_try_idle_timeout`: between two pieces of the answer.
     pub idle: Option<Duration>,
+    /// `hedge_on_per_try_timeout`: an attempt that takes longer goes on, and another joins it.
+    pub hedge: bool,
+}
+
+impl Limits {
+    fn any(&self) -> bool {
+        self.per_try.is_some() || self.idle.is_some()
+    }
 }
 
 /// What became of an attempt.
@@ -87,25 +98,22 @@ impl Attempt {
         source: &Source,
         limits: Limits,
     ) -> Attempt {
-        let permit = cluster.circuit.try_request(priority);
+        let pool = stream.worker.pools.of(cluster, &host);
         let mut attempt = Attempt {
             state: State::Failed(Failure::Overflow),
             host,
             cluster: cluster.clone(),
+            priority,
             source: source.clone(),
             limits,
+            // An upgrade to a websocket has no end to wait for.
+            at_once: limits.any() && is_websocket(&stream.headers),
             limited: false,
             per_try: Deadline::default(),
             idle: Deadline::default(),
             hedged: false,
-            _permit: permit,
         };
         attempt.note(&mut stream.info);
-        if attempt._permit.is_none() {
-            cluster.stats.upstream_rq_pending_overflow().inc();
-            return attempt;
-        }
-        let pool = stream.worker.pools.of(cluster, &attempt.host);
         match pool.ready() {
             Some(connection) => attempt.send(stream, connection, &pool, source.cursor()),
             None => attempt.state = State::Connecting(Box::pin(pool.clone().connection(priority)), pool, source.cursor()),
@@ -114,6 +122,12 @@ impl Attempt {
     }
 
     fn send(&mut self, stream: &mut Stream, connection: Connection, pool: &Rc<HostPool>, cursor: Cursor) {
+        let Some(permit) = self.cluster.circuit.try_request(self.priority) else {
+            self.cluster.stats.upstream_rq_active_overflow().inc();
+            pool.give_back(connection);
+            self.state = State::Failed(Failure::Overflow);
+            return;
+        };
         if let Some(action) = stream.info.route.as_ref().and_then(|r| r.forward())
             && matches!(action.host_rewrite, HostRewrite::Auto)
             && !self.host.hostname.is_empty()
@@ -125,7 +139,8 @@ impl Attempt {
                 self.cluster.stats.upstream_rq_total().inc();
                 self.cluster.stats.upstream_rq_active().inc();
                 let active = Active(self.cluster.clone());
-                self.state = State::Sent(Sent { exchange, since: Instant::now(), _request: self.host.request(), _active: active });
+                let request = self.host.request();
+                self.state = State::Sent(Sent { exchange, since: Instant::now(), _request: request, _active: active, _permit: permit });
                 self.note(&mut stream.info);
             }
             Err(failure) => self.state = State::Failed(failure),
@@ -160,6 +175,15 @@ impl Attempt {
             State::Sent(sent) => sent,
         };
         if let Poll::Ready(head) = sent.exchange.poll_head(cx) {
+            if let Ok(head) = &head
+                && !head.informational
+            {
+                if self.at_once && head.headers.status() == 101 {
+                    // From here on it is a tunnel, which may be silent.
+                    (self.limits, self.limited) = (Limits::default(), true);
+                }
+                self.moved();
+            }
             return Poll::Ready(match head {
                 Ok(head) if head.informational => Progress::Interim(head.headers),
                 Ok(head) => Progress::Answer(head.headers),
@@ -181,9 +205,16 @@ impl Attempt {
 
     /// Starts the limits once the request is over.
     fn limit(&mut self) {
-        if !self.limited && self.source.is_over() {
+        if !self.limited && (self.at_once || self.source.is_over()) {
             self.limited = true;
             self.per_try.set(self.limits.per_try);
+            self.idle.set(self.limits.idle);
+        }
+    }
+
+    /// A piece of the answer came.
+    fn moved(&mut self) {
+        if self.limited {
             self.idle.set(self.limits.idle);
         }
     }
@@ -195,27 +226,17 @@ impl Attempt {
             return;
         }
         let stats = &self.cluster.stats;
-        let outcome = match failure {
-            Failure::PerTryTimeout => {
-                stats.upstream_rq_per_try_timeout().inc();
-                Outcome::Timeout
-            }
-            Failure::PerTryIdleTimeout => {
-                stats.upstream_rq_per_try_idle_timeout().inc();
-                Outcome::Timeout
-            }
-            Failure::Timeout => Outcome::Timeout,
-            Failure::Protocol(_) => {
-                stats.upstream_cx_protocol_error().inc();
-                Outcome::Error
-            }
-            Failure::RemoteReset | Failure::RefusedStream => {
-                stats.upstream_rq_rx_reset().inc();
-                Outcome::Error
-            }
-            _ => Outcome::Error,
-        };
-        self.host.finished(outcome);
+        match failure {
+            Failure::Timeout => stats.upstream_rq_timeout().inc(),
+            Failure::PerTryTimeout => stats.upstream_rq_per_try_timeout().inc(),
+            Failure::PerTryIdleTimeout => stats.upstream_rq_per_try_idle_timeout().inc(),
+            Failure::Protocol(_) => stats.upstream_cx_protocol_error().inc(),
+            Failure::RemoteReset | Failure::RefusedStream => stats.upstream_rq_rx_reset().inc(),
+            _ => {}
+        }
+        if failure.is_timeout() {
+            self.host.finished(Outcome::Timeout);
+        }
     }
 
     /// Whether the request has a connection.
@@ -237,9 +258,7 @@ impl Attempt {
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
         let State::Sent(sent) = &mut self.state else { return Poll::Ready(None) };
         if let Poll::Ready(frame) = sent.exchange.poll_body(cx) {
-            if self.limited {
-                self.idle.set(self.limits.idle);
-            }
+            self.moved();
             return Poll::Ready(frame);
         }
         self.limit();
@@ -264,6 +283,10 @@ impl Attempt {
             _ => true,
         }
     }
+}
+
+fn is_websocket(headers: &HeaderList) -> bool {
+    headers.get(Known::Upgrade).is_some_and(|kind| kind.eq_ignore_ascii_case(b"websocket"))
 }
 
 /// Counts an attempt that has a connection.

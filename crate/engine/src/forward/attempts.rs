@@ -16,7 +16,7 @@ use super::{
     policy::{Hosts, Retries},
 };
 use crate::{
-    cluster::{Cluster, Priority},
+    cluster::{Cluster, Outcome, Priority},
     error::Failure,
     http::{
         header::{HeaderList, Known},
@@ -51,7 +51,12 @@ pub struct Attempts<'a> {
     /// Set while another attempt is to follow.
     pause: Deadline,
     stale_retried: bool,
+    /// An interim answer came.
+    begun: bool,
 }
+
+/// A pause of nothing would be no deadline.
+const AT_ONCE: Duration = Duration::from_nanos(1);
 
 /// What happens next.
 enum Event {
@@ -75,23 +80,30 @@ impl<'a> Attempts<'a> {
         retries: Retries<'a>,
     ) -> Attempts<'a> {
         let (hosts, running, pause) = (Hosts::default(), SmallVec::new(), Deadline::default());
-        Attempts { route, action, cluster, source, limits, timeout, retries, hosts, running, pause, stale_retried: false }
+        Attempts { route, action, cluster, source, limits, timeout, retries, hosts, running, pause, stale_retried: false, begun: false }
+    }
+
+    /// Whether an interim answer came, so that a failure is one behind the begin of the answer.
+    pub fn begun(&self) -> bool {
+        self.begun
     }
 
     /// Makes attempts until one answers for good, or none is left.
-    pub async fn run(mut self, stream: &mut Stream) -> Result<Answered, Failure> {
+    pub async fn run(&mut self, stream: &mut Stream) -> Result<Answered, Failure> {
         self.begin(stream)?;
         loop {
             match poll_fn(|cx| self.poll(cx, stream)).await {
                 Event::Of(at, Progress::Answer(head)) => {
                     let wanted = self.retries.wants_answer(&head);
                     if self.follows(at, wanted, stream) {
+                        self.running[at].host().finished(Outcome::Error);
                         self.cluster.stats.retried(head.status());
                         // An answer without a body leaves its connection usable.
                         self.running[at].end_if_over();
                         self.running.remove(at);
                     } else if wanted && self.others() {
                         // Another may still do better.
+                        self.running[at].host().finished(Outcome::Error);
                         self.running.remove(at);
                     } else {
                         return Ok(Answered { headers: head, attempt: self.running.swap_remove(at) });
@@ -107,23 +119,36 @@ impl<'a> Attempts<'a> {
                     let wanted = self.retries.wants_failure(&failure, self.running[at].is_sent());
                     self.gave_up(at, wanted, failure, stream)?;
                 }
+                // Its answer began with an interim one: only the whole timeout ends it.
+                Event::Of(_, Progress::Late(Failure::PerTryTimeout)) if self.begun => {}
+                Event::Of(at, Progress::Late(_)) if self.limits.hedge => {
+                    if self.follows(at, true, stream) {
+                        self.running[at].hedged = true;
+                        self.pause.set(Some(AT_ONCE));
+                    }
+                }
                 Event::Of(at, Progress::Late(failure)) => {
                     self.running[at].failed(&failure);
                     let wanted = self.retries.wants_failure(&failure, true);
                     self.gave_up(at, wanted, failure, stream)?;
                 }
                 Event::Of(at, Progress::Interim(head)) => {
+                    // The client may see it, so that the answer to come can only be this attempt's.
                     self.running.swap(0, at);
                     self.running.truncate(1);
-                    if head.status() != 100 || stream.manager.settings.proxy_100_continue {
+                    self.begun = true;
+                    self.pause.set(None);
+                    self.retries.end();
+                    self.cluster.stats.answer(head.status(), stream.is_internal(), false);
+                    if stream.manager.settings.proxy_100_continue {
                         stream.interim.push(head);
                     }
                 }
                 Event::Due => self.begin(stream)?,
                 Event::Timeout => {
                     for attempt in &self.running {
-                        self.cluster.stats.upstream_rq_timeout().inc();
                         attempt.failed(&Failure::Timeout);
+                        self.charge(attempt, &Failure::Timeout, stream);
                     }
                     return Err(Failure::Timeout);
                 }
@@ -151,7 +176,11 @@ impl<'a> Attempts<'a> {
             && let Some(left) = self.source.left(stream.info.started, self.action.timeout)
             && stream.headers.contains(Known::EnvoyExpectedRqTimeoutMs)
         {
-            let left = self.limits.per_try.map_or(left, |t| left.min(u64::try_from(t.as_millis()).unwrap_or(u64::MAX)));
+            let left = self
+                .limits
+                .per_try
+                .filter(|_| !self.limits.hedge)
+                .map_or(left, |t| left.min(u64::try_from(t.as_millis()).unwrap_or(u64::MAX)));
             headers::set_number(&mut stream.headers, Known::EnvoyExpectedRqTimeoutMs, left);
         }
         if self.route.vhost().request_attempt_count {
@@ -164,9 +193,22 @@ impl<'a> Attempts<'a> {
 
     /// Removes an attempt that ended with a failure, which is the answer where no other is left.
     fn gave_up(&mut self, at: usize, wanted: bool, failure: Failure, stream: &mut Stream) -> Result<(), Failure> {
-        let more = self.follows(at, wanted, stream) || self.others();
+        if self.follows(at, wanted, stream) {
+            self.running[at].host().finished(Outcome::Error);
+        } else {
+            self.charge(&self.running[at], &failure, stream);
+        }
+        let more = self.others();
         self.running.remove(at);
         if more { Ok(()) } else { Err(failure) }
+    }
+
+    /// Counts the failure of an attempt that no other follows, as the answer that it would be; as in Envoy, of each such attempt.
+    fn charge(&self, attempt: &Attempt, failure: &Failure, stream: &Stream) {
+        if !self.begun {
+            self.cluster.stats.answer(failure.status(), stream.is_internal(), false);
+            attempt.host().finished(Outcome::Error);
+        }
     }
 
     /// Whether another attempt follows this one, whose end is worth one: it is then due after a pause.
@@ -175,8 +217,7 @@ impl<'a> Attempts<'a> {
             return false;
         }
         let Some(pause) = self.retries.next(wanted, stream) else { return false };
-        // A pause of nothing would be no deadline.
-        self.pause.set(Some(pause.max(Duration::from_nanos(1))));
+        self.pause.set(Some(pause.max(AT_ONCE)));
         true
     }
 
@@ -190,6 +231,7 @@ impl<'a> Attempts<'a> {
         let stale = *failure == Failure::ConnectionTermination
             && self.running[at].is_stale()
             && !self.stale_retried
+            && !self.begun
             && is_idempotent(stream.headers.method())
             && self.source.can_replay()
             && self.source.error().is_none();

@@ -83,26 +83,28 @@ async fn to_cluster(stream: &mut Stream, route: &RouteMatch, action: &Forward) -
     let per_try = retry.and_then(|policy| policy.per_try_timeout).filter(|t| !t.is_zero());
     if own_headers {
         let attempt = route.vhost().request_attempt_count.then_some(1);
-        headers::edit_routed_request(&mut stream.headers, per_try.or(action.timeout), attempt);
+        headers::edit_routed_request(&mut stream.headers, per_try.filter(|_| !action.hedge).or(action.timeout), attempt);
     }
     route.finalize_request_headers(&mut stream.headers, &stream.info, own_headers);
 
     let keep = if retry.is_some() || is_idempotent(stream.headers.method()) { replay_limit(stream, route) } else { 0 };
     let source = Source::new(std::mem::take(&mut stream.body), keep);
     let timer = stream.timer.clone();
-    let outcome = {
+    let (outcome, begun) = {
         let timeout = Timeout { timer: &timer, source: &source, after: action.timeout };
-        let limits = Limits { per_try, idle: retry.and_then(|policy| policy.per_try_idle_timeout) };
+        let limits = Limits { per_try, idle: retry.and_then(|policy| policy.per_try_idle_timeout), hedge: action.hedge };
         let priority = if action.high_priority { Priority::High } else { Priority::Default };
         let retries = Retries::new(retry, &cluster, priority);
-        Attempts::new(route, action, &cluster, &source, timeout, limits, retries).run(stream).await
+        let mut attempts = Attempts::new(route, action, &cluster, &source, timeout, limits, retries);
+        let outcome = attempts.run(stream).await;
+        (outcome, attempts.begun())
     };
     source.forget();
     match outcome {
         Ok(answered) => Ok(respond(stream, route, &cluster, answered, source, own_headers)),
         Err(failure) => {
             timer.borrow_mut().set(None);
-            Err(fail(stream, &cluster, failure, &source))
+            Err(fail(stream, &cluster, failure, &source, begun))
         }
     }
 }
@@ -121,7 +123,7 @@ fn respond(
     let now = Instant::now();
     let status = headers.status();
     let canary = headers.get(Known::EnvoyUpstreamCanary) == Some(b"true");
-    let internal = stream.headers.get(Known::EnvoyInternal) == Some(b"true");
+    let internal = stream.is_internal();
     cluster.stats.answer(status, internal, canary);
     attempt.host().finished(if status >= 500 { Outcome::Error } else { Outcome::Success });
     stream.info.detail = Some("via_upstream".into());
@@ -142,7 +144,7 @@ fn respond(
 }
 
 /// The local reply to a request that no attempt could answer.
-fn fail(stream: &mut Stream, cluster: &Cluster, failure: Failure, source: &Source) -> LocalReply {
+fn fail(stream: &mut Stream, cluster: &Cluster, failure: Failure, source: &Source, begun: bool) -> LocalReply {
     if let Some(BodyError::ClientProtocol(detail)) = source.error() {
         return LocalReply::new(400, "Bad Request", detail).flag(Flags::DOWNSTREAM_PROTOCOL_ERROR).closing();
     }
@@ -152,12 +154,13 @@ fn fail(stream: &mut Stream, cluster: &Cluster, failure: Failure, source: &Sourc
     if failure == Failure::NoHealthyHost {
         cluster.stats.upstream_cx_none_healthy().inc();
         cluster.stats.lb_healthy_panic().inc();
+        cluster.stats.answer(failure.status(), stream.is_internal(), false);
     }
     if let Failure::Connect(reason) = &failure {
         stream.info.upstream_failure = Some(reason.clone());
     }
-    cluster.stats.answer(failure.status(), false, false);
-    let reply = LocalReply::new(failure.status(), failure.body(stream.info.attempts > 1), failure.detail()).flag(failure.flag());
+    let detail = if begun { failure.detail_after_begin() } else { failure.detail() };
+    let reply = LocalReply::new(failure.status(), failure.body(stream.info.attempts > 1), detail).flag(failure.flag());
     match failure {
         Failure::Overflow => reply.header(Known::EnvoyOverloaded, b"true"),
         _ => reply,

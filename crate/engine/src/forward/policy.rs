@@ -31,6 +31,12 @@ impl<'a> Retries<'a> {
         self.policy
     }
 
+    /// No attempt follows any more.
+    pub fn end(&mut self) {
+        self.policy = None;
+        self.permit = None;
+    }
+
     /// Whether the policy wants another attempt behind this answer.
     pub fn wants_answer(&self, head: &HeaderList) -> bool {
         self.policy.is_some_and(|policy| policy.answer(head) == Retriable::Yes)
@@ -45,9 +51,8 @@ impl<'a> Retries<'a> {
     pub fn next(&mut self, wanted: bool, stream: &mut Stream) -> Option<Duration> {
         let policy = self.policy?;
         let stats = &self.cluster.stats;
-        let retried = self.permit.take().is_some();
         if !wanted {
-            if retried {
+            if self.permit.take().is_some() {
                 stats.upstream_rq_retry_success().inc();
             }
             return None;
@@ -57,6 +62,7 @@ impl<'a> Retries<'a> {
             stream.info.flags.insert(Flags::UPSTREAM_RETRY_LIMIT_EXCEEDED);
             return None;
         }
+        self.permit = None;
         self.permit = self.cluster.circuit.try_retry(self.priority);
         if self.permit.is_none() {
             stats.upstream_rq_retry_overflow().inc();

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     body::Body,
-    header::HeaderList,
+    header::{HeaderList, Known},
     local_reply::LocalReply,
     manager::{Manager, UnderWay},
 };
@@ -63,6 +63,11 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// Whether the request came from inside (`x-envoy-internal`), which stats tell apart.
+    pub fn is_internal(&self) -> bool {
+        self.headers.get(Known::EnvoyInternal) == Some(b"true")
+    }
+
     /// The route; chosen anew where a filter has cleared it. The same one stands in `info`.
     pub fn route(&mut self) -> Option<&RouteMatch> {
         if std::mem::take(&mut self.route_cleared) {

@@ -35,6 +35,8 @@ pub struct Forward {
     pub idle_timeout: Option<Duration>,
     /// `retry_policy` of the route, else of the virtual host.
     pub retry: Option<Arc<RetryPolicy>>,
+    /// `hedge_policy.hedge_on_per_try_timeout` of the route, else of the virtual host. The policy's other fields have no effect, as in Envoy.
+    pub hedge: bool,
     /// `prefix_rewrite` or `regex_rewrite`
     pub path_rewrite: PathRewrite,
     /// `host_rewrite_literal` and its siblings

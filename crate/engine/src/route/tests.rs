@@ -42,6 +42,7 @@ fn forward(cluster: &str) -> Forward {
         append_x_forwarded_host: false,
         cluster_not_found_status: 503,
         upgrades: Vec::new(),
+        hedge: false,
         high_priority: false,
     }
 }

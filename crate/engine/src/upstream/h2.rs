@@ -76,6 +76,10 @@ pub struct Exchange {
     connection: Rc<Connection>,
     _stream: WatchedStream,
     pool: Rc<HostPool>,
+    /// The answer is whole.
+    over: bool,
+    /// The peer or the connection ended it before.
+    broken: bool,
     send: SendStream<Bytes>,
     response: client::ResponseFuture,
     body: Option<RecvStream>,
@@ -100,6 +104,8 @@ impl Exchange {
             connection,
             _stream: stream,
             pool,
+            over: false,
+            broken: false,
             send,
             response,
             body: None,
@@ -189,7 +195,10 @@ impl Exchange {
             let headers = convert::response_from_http(interim.status(), interim.headers());
             return Poll::Ready(Ok(Head { headers, informational: true }));
         }
-        let response = std::task::ready!(Pin::new(&mut self.response).poll(cx)).map_err(|e| self.connection.failure(&e))?;
+        let response = std::task::ready!(Pin::new(&mut self.response).poll(cx)).map_err(|e| {
+            self.broken = true;
+            self.connection.failure(&e)
+        })?;
         self.answered = true;
         let (head, body) = response.into_parts();
         // `:status` counts, as in Envoy, which resets the stream and takes that for the peer's doing.
@@ -214,7 +223,10 @@ impl Exchange {
                         return Poll::Ready(Some(Ok(Frame::Data(data))));
                     }
                 }
-                Some(Err(e)) => return Poll::Ready(Some(Err(BodyError::Upstream(self.connection.failure(&e))))),
+                Some(Err(e)) => {
+                    self.broken = true;
+                    return Poll::Ready(Some(Err(BodyError::Upstream(self.connection.failure(&e)))));
+                }
                 None => self.data_over = true,
             }
         }
@@ -222,10 +234,17 @@ impl Exchange {
             Ok(Some(trailers)) => {
                 self.connection.watch.stats.trailers().inc();
                 self.body = None;
+                self.over = true;
                 Poll::Ready(Some(Ok(Frame::Trailers(convert::from_map(&trailers)))))
             }
-            Ok(None) => Poll::Ready(None),
-            Err(e) => Poll::Ready(Some(Err(BodyError::Upstream(self.connection.failure(&e))))),
+            Ok(None) => {
+                self.over = true;
+                Poll::Ready(None)
+            }
+            Err(e) => {
+                self.broken = true;
+                Poll::Ready(Some(Err(BodyError::Upstream(self.connection.failure(&e)))))
+            }
         }
     }
 
@@ -238,7 +257,11 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         // An exchange that is let go before its end is cancelled; after it this does nothing.
-        if !self.sent || self.body.as_ref().is_none_or(|b| !b.is_end_stream()) {
+        let whole = self.over || self.body.as_ref().is_some_and(RecvStream::is_end_stream);
+        if !self.sent || !whole {
+            if !self.broken {
+                self.pool.cluster().stats.upstream_rq_tx_reset().inc();
+            }
             self.send.send_reset(h2::Reason::INTERNAL_ERROR);
         }
     }

@@ -250,6 +250,15 @@ impl HostPool {
         Ok(h2::Connection::new(sender, closed, meta, options, ping_now, watch))
     }
 
+    /// Takes back a connection that was not used.
+    pub fn give_back(&self, connection: Connection) {
+        match connection {
+            Connection::H1(connection) => self.release(connection),
+            // It is shared, and counts the requests that begin on it.
+            Connection::H2(_) => {}
+        }
+    }
+
     /// Takes back a connection whose request is over.
     pub fn release(&self, mut connection: Box<h1::Connection>) {
         let max = self.cluster.settings.max_requests_per_connection;

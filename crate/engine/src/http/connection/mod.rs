@@ -167,7 +167,7 @@ fn note_broken(info: &mut StreamInfo, manager: &Manager, error: &BodyError) {
         BodyError::Refused { detail, .. } => (Flags::default(), (*detail).into()),
         BodyError::Upstream(failure) => {
             manager.router.rq_reset_after_downstream_response_started().inc();
-            (failure.flag(), failure.detail().replace("before_response_started", "after_response_started").into())
+            (failure.flag(), failure.detail_after_begin().into())
         }
         BodyError::Timeout("response_timeout") => (Failure::Timeout.flag(), "response_timeout".into()),
         BodyError::Timeout("stream_idle_timeout") => (Flags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout".into()),
