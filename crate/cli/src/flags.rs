@@ -56,9 +56,9 @@ pub enum Mode {
 /// `--drain-strategy`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DrainStrategy {
-    /// Envoy: more and more of them
+    /// More and more of them, until the drain time is over
     Gradual,
-    /// Envoy: each of them
+    /// Each of them
     Immediate,
 }
 
@@ -107,7 +107,7 @@ pub struct Run {
     /// How long connections of a removed or changed listener may go on
     #[arg(long, default_value_t = 600, value_name = "SECONDS")]
     pub drain_time_s: u64,
-    /// How connections are closed while draining; here both close them behind their next answer
+    /// Which answers ask their clients to close in a graceful drain of listeners (/drain_listeners?graceful)
     #[arg(long, value_enum, default_value = "gradual", ignore_case = true)]
     pub drain_strategy: DrainStrategy,
     /// The longest time that a stop may take; shorter than --drain-timeout-s it shortens that

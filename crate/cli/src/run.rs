@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use crate::{
-    flags::{Mode, Run},
+    flags::{DrainStrategy, Mode, Run},
     log::{Level, Log, Settings},
     validate::{line, read},
 };
@@ -95,6 +95,7 @@ async fn serve(flags: &Run, log: &Log, inputs: Vec<Input>) -> u8 {
         unknown_fields: unknown_fields(flags),
         share_port: flags.share_ports,
         drain_time: Duration::from_secs(flags.drain_time_s),
+        gradual_drain: flags.drain_strategy == DrainStrategy::Gradual,
         flush_interval: Duration::from_millis(flags.file_flush_interval_msec),
         admin_address_path: flags.admin_address_path.clone(),
         init_only: flags.mode == Mode::InitOnly,

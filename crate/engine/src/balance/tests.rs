@@ -107,6 +107,18 @@ fn weighted_least_request_shares_by_weight_over_active() {
 }
 
 #[test]
+fn the_bias_says_how_much_requests_under_way_count() {
+    let share = |bias| {
+        let cluster = cluster(&[1, 3]);
+        let _busy: Vec<_> = (0..2).map(|_| cluster.hosts().entries()[1].host.request()).collect();
+        shares(&picks(Policy::LeastRequest { choices: 2, bias }, &cluster, 1, 4_000), 2)[0]
+    };
+    // 1 against 3 / 3^bias.
+    assert!((980..1_020).contains(&share(0.0)), "{}", share(0.0));
+    assert!((2_980..3_020).contains(&share(2.0)), "{}", share(2.0));
+}
+
+#[test]
 fn a_smaller_set_under_the_same_cursor_is_fine() {
     let big = cluster(&[1, 2, 3, 4]);
     let small = cluster(&[5, 6]);

@@ -76,11 +76,14 @@ fn policy(config: &Cluster, at: &At<'_>, issues: &mut Issues) -> Policy {
     match config.lb_policy() {
         LbPolicy::RoundRobin => Policy::RoundRobin,
         LbPolicy::LeastRequest => {
-            let choices = match &config.lb_config {
-                Some(LbConfig::LeastRequestLbConfig(c)) => c.choice_count.unwrap_or(2),
-                _ => 2,
+            let config = match &config.lb_config {
+                Some(LbConfig::LeastRequestLbConfig(config)) => config.clone(),
+                _ => Default::default(),
             };
-            Policy::LeastRequest { choices: choices.max(2), bias: 1.0 }
+            // As in Envoy a bias that is no such number has no effect.
+            let bias = config.active_request_bias.map_or(1.0, |bias| bias.default_value);
+            let bias = if bias >= 0.0 { bias } else { 1.0 };
+            Policy::LeastRequest { choices: config.choice_count.unwrap_or(2).max(2), bias }
         }
         LbPolicy::Random => Policy::Random,
         other => {

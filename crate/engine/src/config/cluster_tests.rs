@@ -73,7 +73,7 @@ fn options_of_every_kind() {
     let settings = good(
         "name: c
 lb_policy: LEAST_REQUEST
-least_request_lb_config: {choice_count: 4}
+least_request_lb_config: {choice_count: 4, active_request_bias: {default_value: 0.5, runtime_key: x}}
 per_connection_buffer_limit_bytes: 10
 circuit_breakers: {thresholds: [{max_connections: 1, max_retries: 9}, {priority: HIGH, max_requests: 2, retry_budget: {budget_percent: {value: 50}}},
   {max_connections: 7}]}
@@ -84,7 +84,7 @@ typed_extension_protocol_options:
     common_http_protocol_options: {idle_timeout: 0s, max_requests_per_connection: 5}
     explicit_http_config: {http2_protocol_options: {max_concurrent_streams: 7}}",
     );
-    assert_eq!(settings.policy, Policy::LeastRequest { choices: 4, bias: 1.0 });
+    assert_eq!(settings.policy, Policy::LeastRequest { choices: 4, bias: 0.5 });
     assert_eq!(settings.per_connection_buffer_limit, 10);
     let [normal, high] = settings.thresholds;
     assert_eq!((normal.connections, normal.requests, normal.retries), (1, 1024, 9));

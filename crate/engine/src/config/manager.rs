@@ -25,6 +25,7 @@ use super::{
     local_reply, protocol, route, value,
 };
 use crate::{
+    filter::chain::Link,
     http::{
         client_certificate::{Details, ForwardClientCert},
         manager::Manager,
@@ -79,14 +80,9 @@ pub fn compile(config: &[u8], listener: &str, context: &Context<'_>, at: &At<'_>
     })
 }
 
-fn filters(
-    config: &HttpConnectionManager,
-    stats: filter::FilterStats<'_>,
-    at: &At<'_>,
-    issues: &mut Issues,
-) -> (Vec<Arc<dyn crate::filter::FilterFactory>>, bool) {
+fn filters(config: &HttpConnectionManager, stats: filter::FilterStats<'_>, at: &At<'_>, issues: &mut Issues) -> (Vec<Link>, bool) {
     let list = at.field("http_filters");
-    let mut factories = Vec::new();
+    let mut links = Vec::new();
     let mut suppress = false;
     let mut router = false;
     for (i, entry) in config.http_filters.iter().enumerate() {
@@ -111,13 +107,23 @@ fn filters(
                 let at = at.field("typed_config");
                 suppress = any::decode::<Router>(typed, &at, issues).is_some_and(|r| r.suppress_envoy_headers);
             }
-            Some(typed) => factories.extend(filter::compile(&entry.name, typed, stats, &at.field("typed_config"), issues)),
+            Some(typed) => {
+                let factory = filter::compile(&entry.name, typed, stats, &at.field("typed_config"), issues);
+                links.extend(factory.map(|factory| Link { factory, disabled: entry.disabled }));
+            }
         }
+    }
+    if router && config.http_filters.last().is_some_and(|last| last.disabled) {
+        issues.push(
+            list.index(config.http_filters.len() - 1)
+                .field("disabled")
+                .invalid("the last filter of the chain cannot be disabled by default"),
+        );
     }
     if !router {
         issues.push(list.invalid("the last filter must be the router").hint("add envoy.filters.http.router"));
     }
-    (factories, suppress)
+    (links, suppress)
 }
 
 fn is_router(name: &str) -> bool {

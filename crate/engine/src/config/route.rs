@@ -341,7 +341,7 @@ impl Compiler<'_, '_> {
             let per_filter = if type_name(any) == FilterConfig::full_name() {
                 self.wrapped(name, any, &at)
             } else {
-                (self.filters)(name, any, &at, self.issues).map(|config| PerFilter { config: Some(config), disabled: None })
+                (self.filters)(name, any, &at, self.issues).map(|config| PerFilter { config: Some(config), disabled: false })
             };
             if let Some(per_filter) = per_filter {
                 compiled.insert(name.as_str().into(), per_filter);
@@ -354,7 +354,7 @@ impl Compiler<'_, '_> {
     fn cors(&mut self, config: Option<&proto::CorsPolicy>, filters: &mut FilterConfigs, at: &At<'_>) {
         if let Some(config) = config {
             let config = cors::config::compile_field(config, &at.field("cors"), self.issues);
-            filters.insert(cors::ROUTE_FIELD.into(), PerFilter { config, disabled: None });
+            filters.insert(cors::ROUTE_FIELD.into(), PerFilter { config, disabled: false });
         }
     }
 
@@ -367,14 +367,14 @@ impl Compiler<'_, '_> {
             }
         };
         if wrapper.disabled {
-            return Some(PerFilter { config: None, disabled: Some(true) });
+            return Some(PerFilter { config: None, disabled: true });
         }
         let Some(inner) = wrapper.config.as_ref().filter(|inner| !inner.type_url.is_empty()) else {
             self.issues.push(at.field("config").invalid("a configuration, or disabled: true, is missing"));
             return None;
         };
         let config = (self.filters)(name, inner, &at.field("config"), self.issues)?;
-        Some(PerFilter { config: Some(config), disabled: Some(false) })
+        Some(PerFilter { config: Some(config), disabled: false })
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     io,
     net::SocketAddr,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::Arc,
     time::Duration,
 };
 
@@ -311,7 +311,8 @@ impl Control {
     pub fn drain_listeners(&mut self, drain: Drain) {
         if drain.graceful {
             // Answers ask their clients to close; the listeners end with the drain time, unless that was forbidden.
-            self.shared.closing.store(true, Relaxed);
+            let over = if self.shared.options.gradual_drain { self.shared.options.drain_time } else { Duration::ZERO };
+            self.shared.closing.drain(over);
             if !drain.skip_exit {
                 self.close_at = Some((tokio::time::Instant::now() + self.shared.options.drain_time, drain.inbound_only));
             }

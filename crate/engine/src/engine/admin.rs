@@ -172,7 +172,7 @@ impl AdminSource for AdminView {
 
     fn fail_health_checks(&self, fail: bool) {
         self.shared.health_failed.store(fail, Relaxed);
-        self.shared.closing.store(fail, Relaxed);
+        self.shared.closing.set_failed(fail);
     }
 }
 

@@ -30,7 +30,7 @@ use crate::{
     control::{self, Applied, Change, Command},
     snapshot::Snapshot,
     stats::{ClusterManagerStats, ListenerManagerStats, RuntimeStats, ServerStats, Store},
-    worker::Message,
+    worker::{Message, closing::Closing},
 };
 
 /// Where a proxy is in its life.
@@ -160,8 +160,8 @@ pub(crate) struct Shared {
     pub started: Instant,
     pub started_at: SystemTime,
     pub health_failed: AtomicBool,
-    /// Every answer asks its client to close.
-    pub closing: Arc<AtomicBool>,
+    /// Which answers ask their clients to close.
+    pub closing: Arc<Closing>,
     pub counters: Counters,
     pub log_levels: Mutex<BTreeMap<String, LogLevel>>,
     pub workers: ArcSwap<Vec<mpsc::UnboundedSender<Message>>>,

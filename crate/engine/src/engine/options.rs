@@ -28,6 +28,9 @@ pub struct Options {
     pub share_port: bool,
     /// How long connections of a removed or changed listener may go on (`--drain-time-s`); 600 s as in Envoy.
     pub drain_time: Duration,
+    /// Whether a graceful drain of listeners asks more and more clients to close, over `drain_time`, as Envoy does by default
+    /// (`--drain-strategy gradual`); else all at once.
+    pub gradual_drain: bool,
     /// How often access logs are written (`--file-flush-interval-msec`); 10 s as in Envoy.
     pub flush_interval: Duration,
     /// Where the admin interface's address is written (`--admin-address-path`).
@@ -52,6 +55,7 @@ impl Default for Options {
             unknown_fields: UnknownFields::Reject,
             share_port: false,
             drain_time: Duration::from_secs(600),
+            gradual_drain: true,
             flush_interval: Duration::from_secs(10),
             admin_address_path: None,
             warm_timeout: Duration::from_secs(15),

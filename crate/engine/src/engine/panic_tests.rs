@@ -19,7 +19,7 @@ use crate::{
     access_log::Files,
     config::{self, Context as ConfigContext, issues::At},
     control::Kind,
-    filter::{Filter, FilterFactory, RouteConfig, Verdict},
+    filter::{Filter, FilterFactory, RouteConfig, Verdict, chain::Link},
     http::stream::{Response, Stream},
     listener::{
         FilterChain, Listener,
@@ -169,7 +169,7 @@ fn with_filter(proxy: &Proxy, config: &plenipo_testkit::config::Listener) -> Lis
         panic!("no connection manager")
     };
     let mut manager = config::manager::compile(&typed.value, "listener.l", &context, &at, &mut issues).unwrap();
-    manager.filters.push(Arc::new(Panics));
+    manager.filters.push(Link { factory: Arc::new(Panics), disabled: false });
     let here = proxy.addresses()[0].address;
     let traits = Traits { local: here, remote: here, server_name: "", tls: false, alpn: &[] };
     let entrance = listener.chains.find(&traits).unwrap().entrance.clone();

@@ -1,12 +1,20 @@
 //! Runs the filters of one stream, in order for the request and in reverse order for the answer.
 
-use std::future::poll_fn;
+use std::{future::poll_fn, sync::Arc};
 
-use super::{Filter, Verdict};
+use super::{Filter, FilterFactory, Verdict};
 use crate::http::{
     manager::Manager,
     stream::{Response, Stream},
 };
+
+/// One place of a connection manager's chain.
+pub struct Link {
+    /// What makes its filter.
+    pub factory: Arc<dyn FilterFactory>,
+    /// Whether it is left out where the route says nothing of it (`HttpFilter.disabled`).
+    pub disabled: bool,
+}
 
 /// The filters of one stream that have seen its request; only these see the answer.
 #[derive(Default)]
@@ -18,8 +26,12 @@ impl Chain {
     /// Shows the request to each filter of the manager until one does not continue. A filter is made when its turn comes, with
     /// what the route of that moment says of it.
     pub async fn request(&mut self, manager: &Manager, stream: &mut Stream) -> Verdict {
-        for factory in &manager.filters {
-            let configs = stream.route().map(|route| route.filter_configs(factory.name())).unwrap_or_default();
+        for Link { factory, disabled } in &manager.filters {
+            let route = stream.route();
+            if route.and_then(|route| route.filter_disabled(factory.name())).unwrap_or(*disabled) {
+                continue;
+            }
+            let configs = route.map(|route| route.filter_configs(factory.name())).unwrap_or_default();
             let Some(mut filter) = factory.create(&configs) else { continue };
             let verdict = poll_fn(|cx| filter.poll_request(cx, stream)).await;
             self.filters.push(filter);

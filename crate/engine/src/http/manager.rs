@@ -14,7 +14,10 @@ use super::{
 };
 use crate::{
     access_log::{AccessLog, LogType},
-    filter::{FilterFactory, Verdict, chain::Chain},
+    filter::{
+        Verdict,
+        chain::{Chain, Link},
+    },
     format,
     forward::forward,
     route::RouteTable,
@@ -32,7 +35,7 @@ pub struct Manager {
     /// Its routes.
     pub routes: Arc<RouteTable>,
     /// Its filters, the router left out.
-    pub filters: Vec<Arc<dyn FilterFactory>>,
+    pub filters: Vec<Link>,
     /// Its access logs.
     pub access_log: Vec<AccessLog>,
     /// `local_reply_config`

@@ -61,8 +61,8 @@ pub type FilterConfigs = HashMap<Box<str>, PerFilter>;
 pub struct PerFilter {
     /// Made by the filter's own `config.rs`; absent where only `disabled` was said.
     pub config: Option<RouteConfig>,
-    /// Whether the filter is left out, or put in that is left out by default.
-    pub disabled: Option<bool>,
+    /// Whether the filter is left out; else it is put in, also one that is left out by default.
+    pub disabled: bool,
 }
 
 impl fmt::Debug for PerFilter {
@@ -465,6 +465,6 @@ impl RouteMatch {
 
     /// Whether the route leaves a filter out; `None` where nothing is said about it.
     pub fn filter_disabled(&self, filter: &str) -> Option<bool> {
-        self.filter_levels(filter).find_map(|f| f.disabled)
+        self.filter_levels(filter).next().map(|f| f.disabled)
     }
 }

@@ -490,15 +490,16 @@ fn filter_configs_most_specific_first() {
     let config = |n: u32, disabled| PerFilter { config: Some(Arc::new(n)), disabled };
     let with = |n, disabled| FilterConfigs::from([("f".into(), config(n, disabled))]);
     let mut route = to(prefix("/"), "c");
-    route.filters = with(1, None);
+    route.filters = with(1, false);
     let mut host = VirtualHost::new("h", vec![route]);
-    host.filters = with(2, Some(true));
-    let settings = TableSettings { filters: with(3, Some(false)), ..TableSettings::default() };
+    host.filters = with(2, true);
+    let settings = TableSettings { filters: with(3, false), ..TableSettings::default() };
     let table = table_of(settings, vec![(&["*"], host)]);
     let found = find(&table, &request("h", "/"), 0).unwrap();
     let numbers: Vec<u32> = found.filter_configs("f").iter().filter_map(|c| c.downcast_ref().copied()).collect();
     assert_eq!(numbers, [1, 2, 3]);
-    assert_eq!(found.filter_disabled("f"), Some(true));
+    // The most specific level that names the filter decides.
+    assert_eq!(found.filter_disabled("f"), Some(false));
     assert_eq!(found.filter_disabled("g"), None);
 }
 

@@ -3,6 +3,7 @@
 //! Other threads reach it through one mailbox, which it empties in batches. A panic of a stream ends that stream; one of the
 //! worker itself ends what it ran, and the worker starts again with the configuration and the sockets that it had.
 
+pub mod closing;
 pub mod random;
 pub mod signal;
 pub mod timer;
@@ -17,7 +18,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     task::Poll,
     thread,
@@ -38,6 +39,7 @@ use crate::{
     stats::{Store, Value},
     upstream::pool::Pools,
 };
+use closing::Closing;
 use random::Random;
 use signal::Signal;
 
@@ -104,7 +106,7 @@ pub struct Worker {
     sockets: RefCell<HashMap<Arc<str>, Rc<accept::Accepting>>>,
     /// Generations of connections that drain.
     old: RefCell<Vec<Rc<Signal>>>,
-    closing: Arc<AtomicBool>,
+    closing: Arc<Closing>,
     stats: Store,
     tell: Tell,
     /// The panic of a task that the worker cannot do without.
@@ -145,8 +147,8 @@ pub struct Setup {
     pub cpu: Option<usize>,
     /// Counts panics that ended one connection or stream.
     pub panics: Arc<AtomicU64>,
-    /// While set, every answer asks its client to close (`/healthcheck/fail`, a graceful drain of listeners).
-    pub closing: Arc<AtomicBool>,
+    /// Which answers ask their clients to close (`/healthcheck/fail`, a graceful drain of listeners).
+    pub closing: Arc<Closing>,
     /// How often access log lines go to the writer.
     pub flush_interval: Duration,
     /// Who is told of what goes wrong.
@@ -324,9 +326,9 @@ impl Worker {
         f(cursor, &mut || self.random.next())
     }
 
-    /// Whether every answer asks its client to close.
+    /// Whether an answer of this moment asks its client to close.
     pub fn closing(&self) -> bool {
-        self.closing.load(Relaxed)
+        self.closing.asks(|| self.random.next())
     }
 
     /// The value of a `date` header.

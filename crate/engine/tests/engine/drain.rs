@@ -2,10 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use plenipo_engine::engine::{DrainReport, State};
+use plenipo_engine::{
+    admin::Drain,
+    engine::{DrainReport, Options, State},
+};
 use plenipo_testkit::{
     Upstream,
-    config::{Cluster, Listener},
+    config::{Cluster, Listener, bootstrap},
     until,
     upstream::reply,
     within,
@@ -13,7 +16,7 @@ use plenipo_testkit::{
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use crate::support::{Running, change, start, without_listener};
+use crate::support::{Running, change, options, start, start_with, without_listener};
 
 /// A proxy whose upstream answers one request for each permit.
 async fn gated() -> (Running, Upstream, Arc<Semaphore>) {
@@ -32,6 +35,26 @@ async fn gated() -> (Running, Upstream, Arc<Semaphore>) {
         start(2, &[&Listener::new("l").to("/wait", "app", json!({})).direct("/", "hi")], &[&Cluster::new("app", &[upstream.address])])
             .await;
     (proxy, upstream, gate)
+}
+
+/// How many of 20 answers ask their clients to close after a graceful drain of listeners began.
+async fn asked_to_close(gradual_drain: bool) -> usize {
+    let options = Options { gradual_drain, drain_time: Duration::from_secs(3600), ..options(1) };
+    let proxy = start_with(options, &bootstrap(&[&Listener::new("l").direct("/", "hi")], &[])).await.unwrap();
+    assert!(!proxy.client("l").await.get("/").await.closes());
+    proxy.0.drain_listeners(Drain { graceful: true, skip_exit: true, inbound_only: false });
+    // The command has its turn before this change.
+    proxy.apply(change(&[&Listener::new("m").direct("/", "hi")], &[])).await.unwrap();
+    let mut closed = 0;
+    for _ in 0..20 {
+        closed += usize::from(proxy.client("l").await.get("/").await.closes());
+    }
+    closed
+}
+
+#[tokio::test]
+async fn a_gradual_drain_begins_with_few_connections_and_an_immediate_one_with_all() {
+    assert_eq!((asked_to_close(true).await, asked_to_close(false).await), (0, 20));
 }
 
 #[tokio::test]

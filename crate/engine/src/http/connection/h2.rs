@@ -100,7 +100,7 @@ async fn run(mut h2: server::Connection<Watched<Lingering>, Bytes>, connection: 
                 None
             } else if age.poll(cx).is_ready() {
                 Some(stats.downstream_cx_max_duration_reached())
-            } else if signal.draining().is_some() || connection.worker.closing() {
+            } else if signal.draining().is_some() {
                 Some(stats.downstream_cx_drain_close())
             } else {
                 None
@@ -154,6 +154,10 @@ async fn run(mut h2: server::Connection<Watched<Lingering>, Bytes>, connection: 
         if max != 0 && requests >= max && !draining {
             draining = true;
             stats.downstream_cx_max_requests_reached().inc();
+            goodbye(&mut h2, &watch);
+        } else if !draining && connection.worker.closing() {
+            draining = true;
+            stats.downstream_cx_drain_close().inc();
             goodbye(&mut h2, &watch);
         }
         let stream = Exchange {
