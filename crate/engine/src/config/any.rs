@@ -16,6 +16,22 @@ pub fn decode<M: Message + Name + Default>(any: &Any, at: &At<'_>, issues: &mut 
     decode_bytes(&any.value, at, issues)
 }
 
+/// Decodes the only kind of message that an extension at `at` may have here.
+pub fn extension<M: Message + Name + Default>(config: Option<&Any>, at: &At<'_>, issues: &mut Issues) -> Option<M> {
+    let at = at.field("typed_config");
+    match config {
+        Some(any) if type_name(any) == M::full_name() => decode(any, &at, issues),
+        Some(any) => {
+            issues.push(at.unsupported("this extension is not implemented").got(type_name(any)).expected(M::full_name()));
+            None
+        }
+        None => {
+            issues.push(at.invalid("an extension needs a typed_config").expected(M::full_name()));
+            None
+        }
+    }
+}
+
 /// Decodes a message.
 pub fn decode_bytes<M: Message + Name + Default>(bytes: &[u8], at: &At<'_>, issues: &mut Issues) -> Option<M> {
     match M::decode(bytes) {

@@ -32,7 +32,7 @@ use crate::{
     filter::cors,
     http::header::HeaderName,
     route::{
-        Action, BackOff, Choice, Destination, DomainError, Domains, FilterConfigs, Forward, PathRewrite, PerFilter, RequireTls, RetryOn,
+        Action, BackOff, Choice, Destination, DomainError, Domains, FilterConfigs, Forward, PathMatch, PerFilter, RequireTls, RetryOn,
         RetryPolicy, Route, RouteConfig, RouteTable, TableSettings, Upgrade, VirtualHost,
     },
 };
@@ -186,7 +186,7 @@ impl Compiler<'_, '_> {
             return None;
         };
         let conditions = self.conditions(condition, &match_at);
-        let action = self.action(config, inherited, at);
+        let action = self.action(config, conditions.as_ref().map(|c| &c.path), inherited, at);
         let mut filters = self.filter_configs(&config.typed_per_filter_config, at);
         if let Some(ProtoAction::Route(action)) = &config.action {
             self.cors(action.cors.as_ref(), &mut filters, &at.field("route"));
@@ -214,9 +214,9 @@ impl Compiler<'_, '_> {
         })
     }
 
-    fn action(&mut self, config: &proto::Route, inherited: &Inherited, at: &At<'_>) -> Option<Action> {
+    fn action(&mut self, config: &proto::Route, path: Option<&PathMatch>, inherited: &Inherited, at: &At<'_>) -> Option<Action> {
         match &config.action {
-            Some(ProtoAction::Route(route)) => self.forward(route, inherited, &at.field("route")).map(Action::Forward),
+            Some(ProtoAction::Route(route)) => self.forward(route, path, inherited, &at.field("route")).map(Action::Forward),
             Some(ProtoAction::Redirect(redirect)) => self.redirect(redirect, &at.field("redirect")).map(Action::Redirect),
             Some(ProtoAction::DirectResponse(direct)) => {
                 self.direct_response(direct, &at.field("direct_response")).map(Action::DirectResponse)
@@ -237,19 +237,9 @@ impl Compiler<'_, '_> {
         }
     }
 
-    fn forward(&mut self, config: &proto::RouteAction, inherited: &Inherited, at: &At<'_>) -> Option<Forward> {
+    fn forward(&mut self, config: &proto::RouteAction, path: Option<&PathMatch>, inherited: &Inherited, at: &At<'_>) -> Option<Forward> {
         let destination = self.destination(config, at);
-        let regex_at = at.field("regex_rewrite");
-        let path_rewrite = match (config.prefix_rewrite.as_str(), &config.regex_rewrite) {
-            ("", None) => PathRewrite::None,
-            (prefix, None) => PathRewrite::Prefix(prefix.as_bytes().into()),
-            ("", Some(regex)) => PathRewrite::Regex(value::rewrite(regex, &regex_at, self.issues)?),
-            _ => {
-                let message = "Specify only one of prefix_rewrite, regex_rewrite or path_rewrite_policy";
-                self.issues.push(at.invalid(message));
-                return None;
-            }
-        };
+        let path_rewrite = self.path_rewrite(config, path, at)?;
         let own = config.retry_policy.as_ref().map(|policy| Arc::new(self.retry_policy(policy, &at.field("retry_policy"))));
         Some(Forward {
             timeout: value::limit(config.timeout.as_ref(), Some(DEFAULT_TIMEOUT), &at.field("timeout"), self.issues),

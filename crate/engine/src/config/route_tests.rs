@@ -165,7 +165,8 @@ virtual_hosts:
 - {name: b, domains: [X.COM, '*'], response_headers_to_add: [{header: {key: Host, value: v}}], routes: [
     {match: {prefix: /}, direct_response: {status: 200, body: {filename: /nowhere/at/all}}},
     {match: {prefix: /}, non_forwarding_action: {}},
-    {match: {connect_matcher: {}}, route: {cluster: c}},
+    {match: {path_match_policy: {name: t, typed_config: {'@type': type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig,
+      path_template: '/{a}/{a}'}}}, route: {cluster: c}},
     {match: {prefix: /}, route: {cluster: c, upgrade_configs: [{upgrade_type: a}, {upgrade_type: A}]}}]}";
     let told = problems(yaml);
     let expected = [
@@ -178,7 +179,7 @@ virtual_hosts:
         "virtual_hosts[1].domains[1]: Only a single wildcard",
         "virtual_hosts[1].routes[0].direct_response.body.filename: cannot read",
         "virtual_hosts[1].routes[1].non_forwarding_action: it is for",
-        "virtual_hosts[1].routes[2].match.connect_matcher: CONNECT",
+        "virtual_hosts[1].routes[2].match.path_match_policy.typed_config.path_template: is invalid: Repeated variable name",
         "virtual_hosts[1].routes[3].route.upgrade_configs[1].upgrade_type: Duplicate upgrade",
         "virtual_hosts[1].response_headers_to_add[0].header.key: :-prefixed",
     ];

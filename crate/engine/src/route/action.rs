@@ -8,6 +8,7 @@ use super::{
     pattern::Rewrite,
     retry::RetryPolicy,
     table::FilterConfigs,
+    template::TemplateRewrite,
 };
 use crate::http::header::{HeaderList, HeaderName, Known};
 
@@ -143,6 +144,8 @@ pub enum PathRewrite {
     Prefix(Box<[u8]>),
     /// `regex_rewrite`: applied to the path without its query.
     Regex(Rewrite),
+    /// `path_rewrite_policy`: made of what the route's template matched.
+    Template(TemplateRewrite),
 }
 
 impl PathRewrite {
@@ -157,6 +160,11 @@ impl PathRewrite {
             PathRewrite::Regex(rewrite) => {
                 let bare = without_query(path);
                 Some([&*rewrite.apply(bare), &path[bare.len()..]].concat())
+            }
+            PathRewrite::Template(rewrite) => {
+                let bare = without_query(path);
+                let new = rewrite.apply(bare);
+                Some([new.as_deref().unwrap_or(bare), &path[bare.len()..]].concat())
             }
         }
     }

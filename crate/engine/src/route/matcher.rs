@@ -1,11 +1,15 @@
 //! The conditions of a route: path, headers, query parameters, gRPC, runtime fraction.
 
-use super::pattern::{Case, Pattern, StringMatch};
+use super::{
+    pattern::{Case, Pattern, StringMatch},
+    template::Template,
+};
 use crate::{
     http::{
         grpc,
-        header::{HeaderList, HeaderName},
+        header::{HeaderList, HeaderName, Known},
     },
+    metadata::MetadataMatch,
     stream_info::StreamInfo,
 };
 
@@ -22,6 +26,14 @@ pub struct Conditions {
     pub grpc: bool,
     /// `runtime_fraction`
     pub fraction: Option<RuntimeFraction>,
+    /// `cookies`
+    pub cookies: Vec<CookieMatch>,
+    /// `tls_context`
+    pub tls: Option<TlsMatch>,
+    /// `dynamic_metadata`
+    pub metadata: Vec<MetadataMatch>,
+    /// `filter_state`
+    pub filter_state: Vec<FilterStateMatch>,
 }
 
 /// What a route is looked up by.
@@ -38,7 +50,17 @@ pub struct Lookup<'r> {
 impl Conditions {
     /// This path and nothing else.
     pub fn new(path: PathMatch) -> Conditions {
-        Conditions { path, headers: Vec::new(), query: Vec::new(), grpc: false, fraction: None }
+        Conditions {
+            path,
+            headers: Vec::new(),
+            query: Vec::new(),
+            grpc: false,
+            fraction: None,
+            cookies: Vec::new(),
+            tls: None,
+            metadata: Vec::new(),
+            filter_state: Vec::new(),
+        }
     }
 
     /// Whether a request matches. `path` is as the table wants it: without query, maybe without parameters; absent for
@@ -49,6 +71,10 @@ impl Conditions {
             && (!self.grpc || grpc::is_grpc(request.headers))
             && self.headers.iter().all(|m| m.matches(request.headers))
             && self.query.iter().all(|m| m.matches(request.headers.path()))
+            && self.cookies.iter().all(|m| m.matches(request.headers))
+            && self.tls.is_none_or(|m| m.matches(request.info))
+            && self.metadata.iter().all(|m| m.matches(request.info.metadata.as_deref()))
+            && self.filter_state.iter().all(|m| m.matches(request.info))
     }
 }
 
@@ -63,6 +89,8 @@ pub enum PathMatch {
     Separated(Box<[u8]>, Case),
     /// `safe_regex`
     Regex(Pattern),
+    /// `path_match_policy`: case and path parameters always count.
+    Template(Template),
     /// `connect_matcher`: any CONNECT request.
     Connect,
 }
@@ -102,6 +130,7 @@ impl PathMatch {
             PathMatch::Exact(wanted, case) => case.equal(path, wanted),
             PathMatch::Separated(wanted, case) => case.begins(path, wanted) && matches!(path.get(wanted.len()), None | Some(b'/')),
             PathMatch::Regex(pattern) => pattern.matches(path),
+            PathMatch::Template(template) => template.matches(without_query(headers.path())),
             PathMatch::Connect => headers.method() == b"CONNECT",
         }
     }
@@ -111,6 +140,7 @@ impl PathMatch {
             PathMatch::Exact(text, case) => Key::Whole(text, *case),
             PathMatch::Prefix(text, case) => Key::Beginning(text, *case),
             PathMatch::Separated(text, case) => Key::Segments(text, *case),
+            PathMatch::Template(template) => Key::Beginning(template.beginning(), Case::Sensitive),
             PathMatch::Regex(_) | PathMatch::Connect => Key::None,
         }
     }
@@ -119,7 +149,7 @@ impl PathMatch {
     pub(super) fn matched_len(&self, path: &[u8]) -> usize {
         match self {
             PathMatch::Prefix(text, _) | PathMatch::Exact(text, _) | PathMatch::Separated(text, _) => text.len().min(path.len()),
-            PathMatch::Regex(_) | PathMatch::Connect => without_query(path).len(),
+            PathMatch::Regex(_) | PathMatch::Template(_) | PathMatch::Connect => without_query(path).len(),
         }
     }
 }
@@ -218,6 +248,69 @@ fn parameter<'p>(path: &'p [u8], name: &[u8]) -> Option<&'p [u8]> {
         None if pair == name => Some(&pair[pair.len()..]),
         _ => None,
     })
+}
+
+/// `CookieMatcher`: the first cookie of that name, without the quotes around its value. An absent one matches only what is
+/// inverted.
+#[derive(Clone, Debug)]
+pub struct CookieMatch {
+    /// The cookie; case counts.
+    pub name: Box<[u8]>,
+    /// What its value must be.
+    pub test: StringMatch,
+    /// `invert_match`
+    pub invert: bool,
+}
+
+impl CookieMatch {
+    /// Whether the request's cookies match.
+    pub fn matches(&self, headers: &HeaderList) -> bool {
+        cookie(headers, &self.name).is_some_and(|value| self.test.matches(value)) != self.invert
+    }
+}
+
+fn cookie<'h>(headers: &'h HeaderList, name: &[u8]) -> Option<&'h [u8]> {
+    let lines = headers.get_all_known(Known::Cookie);
+    let value = lines.flat_map(|line| line.split(|b| *b == b';')).find_map(|pair| {
+        let at = memchr::memchr(b'=', pair)?;
+        (pair[..at].trim_ascii_start() == name).then_some(&pair[at + 1..])
+    })?;
+    Some(value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\"")).unwrap_or(value))
+}
+
+/// `tls_context`: whether the client showed a certificate. One that was not found valid ends the handshake, so that both
+/// questions are one.
+#[derive(Clone, Copy, Debug)]
+pub struct TlsMatch {
+    /// `presented`
+    pub presented: Option<bool>,
+    /// `validated`
+    pub validated: Option<bool>,
+}
+
+impl TlsMatch {
+    /// Whether the connection matches.
+    pub fn matches(self, info: &StreamInfo) -> bool {
+        let shown = info.connection.tls.as_ref().is_some_and(|tls| !tls.peer.is_empty());
+        [self.presented, self.validated].into_iter().flatten().all(|wanted| wanted == shown)
+    }
+}
+
+/// `FilterStateMatcher` with a `string_match`: an object that is there and has a text.
+#[derive(Clone, Debug)]
+pub struct FilterStateMatch {
+    /// `key`
+    pub key: Box<str>,
+    /// What its text must be.
+    pub test: StringMatch,
+}
+
+impl FilterStateMatch {
+    /// Whether the stream's filter state matches.
+    pub fn matches(&self, info: &StreamInfo) -> bool {
+        let object = info.filter_state.as_ref().and_then(|state| state.get(&self.key));
+        object.and_then(|object| object.text()).is_some_and(|text| self.test.matches(&text))
+    }
 }
 
 /// `runtime_fraction`: the share of requests that match, by the stream's random number.

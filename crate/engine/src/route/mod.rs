@@ -10,13 +10,16 @@ mod mutation;
 mod pattern;
 mod retry;
 mod table;
+mod template;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use action::{
     Action, Choice, Destination, DirectResponse, Forward, HostRewrite, PathRedirect, PathRewrite, Redirect, Upgrade, WeightedCluster,
 };
-pub use matcher::{Conditions, HeaderMatch, HeaderTest, Lookup, PathMatch, QueryMatch, RuntimeFraction};
+pub use matcher::{
+    Conditions, CookieMatch, FilterStateMatch, HeaderMatch, HeaderTest, Lookup, PathMatch, QueryMatch, RuntimeFraction, TlsMatch,
+};
 pub use mutation::{AppendAction, HeaderAddition, HeaderMutations, HeaderValue};
 pub use pattern::{Case, Pattern, Rewrite, StringMatch};
 pub use retry::{BackOff, Retriable, RetryOn, RetryPolicy};
@@ -24,3 +27,4 @@ pub use table::{
     DomainError, Domains, FilterConfigs, PerFilter, RequireTls, Route, RouteConfig, RouteKind, RouteMatch, RouteTable, TableSettings,
     VirtualHost,
 };
+pub use template::{Template, TemplateRewrite};

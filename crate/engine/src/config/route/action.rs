@@ -3,20 +3,25 @@
 // Deprecated fields are Envoy's, and are read as long as Envoy reads them.
 #![allow(deprecated)]
 
-use plenipo_api::proto::envoy::config::route::v3::{
-    self as proto,
-    redirect_action::{PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier},
-    route_action::{ClusterSpecifier, HostRewriteSpecifier},
-    weighted_cluster::{ClusterWeight, RandomValueSpecifier, cluster_weight},
+use plenipo_api::proto::envoy::{
+    config::route::v3::{
+        self as proto,
+        redirect_action::{PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier},
+        route_action::{ClusterSpecifier, HostRewriteSpecifier},
+        weighted_cluster::{ClusterWeight, RandomValueSpecifier, cluster_weight},
+    },
+    extensions::path::rewrite::uri_template::v3::UriTemplateRewriteConfig,
 };
 
 use super::{
-    super::{headers, issues::At, value},
+    super::{any, headers, issues::At, value},
     Compiler, REQUEST, RESPONSE,
 };
 use crate::{
     http::header::HeaderName,
-    route::{Choice, Destination, DirectResponse, HostRewrite, PathRedirect, PathRewrite, Redirect, WeightedCluster},
+    route::{
+        Choice, Destination, DirectResponse, HostRewrite, PathMatch, PathRedirect, PathRewrite, Redirect, TemplateRewrite, WeightedCluster,
+    },
 };
 
 impl Compiler<'_, '_> {
@@ -104,6 +109,40 @@ impl Compiler<'_, '_> {
             ),
             filters: self.filter_configs(&config.typed_per_filter_config, at),
         })
+    }
+
+    /// What is written over the path; `matched` is the route's path condition, where that is right.
+    pub(super) fn path_rewrite(&mut self, config: &proto::RouteAction, matched: Option<&PathMatch>, at: &At<'_>) -> Option<PathRewrite> {
+        let template = match matched {
+            Some(PathMatch::Template(template)) => Some(template),
+            _ => None,
+        };
+        match (config.prefix_rewrite.as_str(), &config.regex_rewrite, &config.path_rewrite_policy) {
+            ("", None, None) => Some(PathRewrite::None),
+            (prefix, None, None) if template.is_none() => Some(PathRewrite::Prefix(prefix.as_bytes().into())),
+            (_, None, None) => {
+                self.issues.push(at.field("prefix_rewrite").invalid("Cannot use prefix_rewrite with matcher extension"));
+                None
+            }
+            ("", Some(regex), None) => Some(PathRewrite::Regex(value::rewrite(regex, &at.field("regex_rewrite"), self.issues)?)),
+            ("", None, Some(policy)) => {
+                let at = at.field("path_rewrite_policy");
+                let config: UriTemplateRewriteConfig = any::extension(policy.typed_config.as_ref(), &at, self.issues)?;
+                let text = config.path_template_rewrite;
+                let made = match (matched, template) {
+                    (None, _) => return None,
+                    (_, None) => Err("it needs a uri template in path_match_policy".into()),
+                    (_, Some(template)) => TemplateRewrite::new(template, &text),
+                };
+                let invalid = |e| at.field("typed_config").field("path_template_rewrite").invalid(format!("is invalid: {e}")).got(&*text);
+                Some(PathRewrite::Template(made.map_err(|e: String| self.issues.push(invalid(e))).ok()?))
+            }
+            _ => {
+                let message = "Specify only one of prefix_rewrite, regex_rewrite or path_rewrite_policy";
+                self.issues.push(at.invalid(message));
+                None
+            }
+        }
     }
 
     pub(super) fn host_rewrite(&mut self, config: &proto::RouteAction, at: &At<'_>) -> HostRewrite {
