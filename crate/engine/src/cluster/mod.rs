@@ -23,27 +23,18 @@ pub use dns::{DnsError, Resolvers, run_dns};
 pub use grpc::{GrpcCounters, GrpcProtocol, GrpcStats};
 pub use host::{ActiveConnection, ActiveRequest, Endpoint, Host, HostEntry, HostSet, HostStats, Outcome};
 pub use settings::{
-    Discovery, DnsEndpoint, DnsSettings, FailureRefresh, LookupFamily, ResolverConfig, Settings, TcpKeepalive, UpstreamProtocol,
+    Discovery, DnsEndpoint, DnsSettings, Either, FailureRefresh, LookupFamily, ResolverConfig, Settings, Spoken, TcpKeepalive,
+    UpstreamProtocol,
 };
 
 use crate::stats::{ClusterConfigStats, ClusterEndpointStats, ClusterStats, Http1Stats, Http2Stats, Store};
 
-/// Stats of a cluster's codec.
-pub enum CodecStats {
+/// Stats of a cluster's codecs; of each that may be spoken.
+pub struct CodecStats {
     /// HTTP/1
-    Http1(Http1Stats),
+    pub http1: Option<Http1Stats>,
     /// HTTP/2
-    Http2(Http2Stats),
-}
-
-impl CodecStats {
-    /// Notes a new connection.
-    pub fn connected(&self) {
-        match self {
-            CodecStats::Http1(stats) => stats.block().touch(),
-            CodecStats::Http2(stats) => stats.nghttp2_upstream_connections().inc(),
-        }
-    }
+    pub http2: Option<Http2Stats>,
 }
 
 /// One cluster of a configuration.
@@ -58,7 +49,7 @@ pub struct Cluster {
     pub stats: ClusterStats,
     /// Hosts, `cluster.<name>`.
     pub endpoint_stats: ClusterEndpointStats,
-    /// Its codec, `cluster.<name>.http1` or `.http2`; shown from the first connection on.
+    /// Its codecs, `cluster.<name>.http1` and `.http2`; each is shown from its first connection on.
     pub codec_stats: CodecStats,
     /// What gRPC filters count, `cluster.<name>.grpc` and `.grpc-web`.
     pub grpc_stats: GrpcStats,
@@ -93,9 +84,9 @@ impl Cluster {
         let cluster = Cluster {
             circuit: Arc::new(Circuit::new(&settings.thresholds, stats.clone())),
             endpoint_stats: ClusterEndpointStats::new(store, &prefix),
-            codec_stats: match settings.protocol {
-                UpstreamProtocol::Http1(_) => CodecStats::Http1(Http1Stats::new(store, &format!("{prefix}.http1"))),
-                UpstreamProtocol::Http2(_) => CodecStats::Http2(Http2Stats::new(store, &format!("{prefix}.http2"))),
+            codec_stats: CodecStats {
+                http1: settings.protocol.http1().map(|_| Http1Stats::new(store, &format!("{prefix}.http1"))),
+                http2: settings.protocol.http2().map(|_| Http2Stats::new(store, &format!("{prefix}.http2"))),
             },
             grpc_stats: GrpcStats::new(store),
             config_stats: ClusterConfigStats::new(store, &prefix),

@@ -7,6 +7,7 @@ use crate::{
     balance::Policy,
     http::settings::{Http1, Http2},
     metadata::Metadata,
+    stream_info::Protocol,
     tls::ClientContext,
 };
 
@@ -70,10 +71,65 @@ impl Default for Settings {
 /// The protocol spoken to the hosts of a cluster.
 #[derive(Clone, Debug)]
 pub enum UpstreamProtocol {
-    /// HTTP/1.1
+    /// `explicit_http_config` with HTTP/1.1, and the default.
     Http1(Http1),
-    /// HTTP/2, in clear text by prior knowledge.
+    /// `explicit_http_config` with HTTP/2, in clear text by prior knowledge.
     Http2(Http2),
+    /// `use_downstream_protocol_config`: what the client speaks.
+    Downstream(Box<Either>),
+    /// `auto_config`: what the host chooses by ALPN.
+    Negotiated(Box<Either>),
+}
+
+/// Options of the two protocols where either may be spoken.
+#[derive(Clone, Debug, Default)]
+pub struct Either {
+    /// `http_protocol_options`
+    pub http1: Http1,
+    /// `http2_protocol_options`
+    pub http2: Http2,
+}
+
+/// What one request needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spoken {
+    /// HTTP/1.1
+    Http1,
+    /// HTTP/2
+    Http2,
+    /// Either: the connection tells.
+    Negotiated,
+}
+
+impl UpstreamProtocol {
+    /// What is spoken for a request that came in by `client`.
+    pub fn spoken(&self, client: Protocol) -> Spoken {
+        match self {
+            UpstreamProtocol::Http1(_) => Spoken::Http1,
+            UpstreamProtocol::Http2(_) => Spoken::Http2,
+            UpstreamProtocol::Downstream(_) if client == Protocol::Http2 => Spoken::Http2,
+            UpstreamProtocol::Downstream(_) => Spoken::Http1,
+            UpstreamProtocol::Negotiated(_) => Spoken::Negotiated,
+        }
+    }
+
+    /// Options of HTTP/1, where it may be spoken.
+    pub fn http1(&self) -> Option<&Http1> {
+        match self {
+            UpstreamProtocol::Http1(options) => Some(options),
+            UpstreamProtocol::Http2(_) => None,
+            UpstreamProtocol::Downstream(either) | UpstreamProtocol::Negotiated(either) => Some(&either.http1),
+        }
+    }
+
+    /// Options of HTTP/2, where it may be spoken.
+    pub fn http2(&self) -> Option<&Http2> {
+        match self {
+            UpstreamProtocol::Http1(_) => None,
+            UpstreamProtocol::Http2(options) => Some(options),
+            UpstreamProtocol::Downstream(either) | UpstreamProtocol::Negotiated(either) => Some(&either.http2),
+        }
+    }
 }
 
 /// `TcpKeepalive`; what is absent is the system's default.

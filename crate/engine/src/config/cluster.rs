@@ -11,7 +11,10 @@ use plenipo_api::proto::envoy::{
             CircuitBreakers, Cluster, circuit_breakers,
             cluster::{ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, LbConfig, LbPolicy},
         },
-        core::v3::{Address, HealthStatus, HttpProtocolOptions, RoutingPriority, SocketAddress, address, transport_socket},
+        core::v3::{
+            Address, HealthStatus, Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions, RoutingPriority, SocketAddress,
+            address, transport_socket,
+        },
         endpoint::v3::{LbEndpoint, lb_endpoint::HostIdentifier},
     },
     extensions::{
@@ -31,8 +34,8 @@ use super::{
 use crate::{
     balance::Policy,
     cluster::{
-        Discovery, DnsEndpoint, DnsSettings, Endpoint, FailureRefresh, LookupFamily, ResolverConfig, RetryBudget, Settings, TcpKeepalive,
-        Thresholds, UpstreamProtocol,
+        Discovery, DnsEndpoint, DnsSettings, Either, Endpoint, FailureRefresh, LookupFamily, ResolverConfig, RetryBudget, Settings,
+        TcpKeepalive, Thresholds, UpstreamProtocol,
     },
 };
 
@@ -102,23 +105,42 @@ fn protocol(config: &Cluster, settings: &mut Settings, at: &At<'_>, issues: &mut
         if let Some(common) = &options.common_http_protocol_options {
             common_options(common, settings, &at.field("common_http_protocol_options"), issues);
         }
-        let explicit = match options.upstream_protocol_options {
-            Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit)) => explicit.protocol_config,
-            _ => {
-                issues.push(at.unsupported("only explicit_http_config is implemented"));
-                return;
-            }
+        let either = |http1: Option<&Http1ProtocolOptions>, http2: Option<&Http2ProtocolOptions>, at: &At<'_>, issues: &mut Issues| {
+            let default = Either::default();
+            let http1 = http1.map_or(default.http1, |o| protocol::http1(o, &at.field("http_protocol_options"), issues));
+            let http2 = http2.map_or(default.http2, |o| protocol::http2(o, &at.field("http2_protocol_options"), issues));
+            Box::new(Either { http1, http2 })
         };
-        let at = at.field("explicit_http_config");
-        settings.protocol = match explicit {
-            Some(ProtocolConfig::HttpProtocolOptions(o)) => {
-                UpstreamProtocol::Http1(protocol::http1(&o, &at.field("http_protocol_options"), issues))
+        settings.protocol = match &options.upstream_protocol_options {
+            Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit)) => {
+                let at = at.field("explicit_http_config");
+                match &explicit.protocol_config {
+                    Some(ProtocolConfig::HttpProtocolOptions(o)) => {
+                        UpstreamProtocol::Http1(protocol::http1(o, &at.field("http_protocol_options"), issues))
+                    }
+                    Some(ProtocolConfig::Http2ProtocolOptions(o)) => {
+                        UpstreamProtocol::Http2(protocol::http2(o, &at.field("http2_protocol_options"), issues))
+                    }
+                    Some(ProtocolConfig::Http3ProtocolOptions(_)) | None => {
+                        issues.push(at.unsupported("HTTP/3 is not implemented"));
+                        return;
+                    }
+                }
             }
-            Some(ProtocolConfig::Http2ProtocolOptions(o)) => {
-                UpstreamProtocol::Http2(protocol::http2(&o, &at.field("http2_protocol_options"), issues))
+            Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(o)) => {
+                let at = at.field("use_downstream_protocol_config");
+                UpstreamProtocol::Downstream(either(o.http_protocol_options.as_ref(), o.http2_protocol_options.as_ref(), &at, issues))
             }
-            Some(ProtocolConfig::Http3ProtocolOptions(_)) | None => {
-                issues.push(at.unsupported("HTTP/3 is not implemented"));
+            Some(UpstreamProtocolOptions::AutoConfig(o)) => {
+                let at = at.field("auto_config");
+                if config.transport_socket.is_none() {
+                    let message = "ALPN configured for a cluster which has a non-ALPN transport socket";
+                    issues.push(at.invalid(message).hint("without TLS nothing can be negotiated: use explicit_http_config"));
+                }
+                UpstreamProtocol::Negotiated(either(o.http_protocol_options.as_ref(), o.http2_protocol_options.as_ref(), &at, issues))
+            }
+            None => {
+                issues.push(at.invalid("one of explicit_http_config, use_downstream_protocol_config and auto_config is needed"));
                 return;
             }
         };
@@ -352,8 +374,7 @@ fn transport_socket(config: &Cluster, settings: &Settings, at: &At<'_>, issues: 
             RAW_BUFFER => None,
             UPSTREAM_TLS => {
                 let context = any::decode(typed, &at_config, issues)?;
-                let h2 = matches!(settings.protocol, UpstreamProtocol::Http2(_));
-                tls::client(&context, h2, &at_config, issues).map(Arc::new)
+                tls::client(&context, &settings.protocol, &at_config, issues).map(Arc::new)
             }
             other => {
                 issues.push(at_config.unsupported("this transport socket is not implemented").got(other));

@@ -15,7 +15,10 @@ use super::{
     issues::{At, Issues},
     value,
 };
-use crate::tls::{self, ClientContext, ClientOptions, Identity, NameMatch, ServerContext, ServerOptions, TlsError, Versions};
+use crate::{
+    cluster::UpstreamProtocol,
+    tls::{self, ClientContext, ClientOptions, Identity, NameMatch, ServerContext, ServerOptions, TlsError, Versions},
+};
 
 /// Compiles the TLS context of a filter chain.
 pub fn server(config: &DownstreamTlsContext, at: &At<'_>, issues: &mut Issues) -> Option<ServerContext> {
@@ -42,7 +45,7 @@ pub fn server(config: &DownstreamTlsContext, at: &At<'_>, issues: &mut Issues) -
 }
 
 /// Compiles the TLS context of a cluster; `h2` tells which protocol is spoken inside.
-pub fn client(config: &UpstreamTlsContext, h2: bool, at: &At<'_>, issues: &mut Issues) -> Option<ClientContext> {
+pub fn client(config: &UpstreamTlsContext, protocol: &UpstreamProtocol, at: &At<'_>, issues: &mut Issues) -> Option<ClientContext> {
     let at = at.field("common_tls_context");
     let common = config.common_tls_context.clone().unwrap_or_default();
     let mut identities = identities(&common, &at, issues)?;
@@ -56,10 +59,17 @@ pub fn client(config: &UpstreamTlsContext, h2: bool, at: &At<'_>, issues: &mut I
     }
     let versions = versions(common.tls_params.as_ref(), &at.field("tls_params"), issues)?;
     let mut alpn = tls::alpn(&common.alpn_protocols);
-    if alpn.is_empty() && h2 {
-        alpn.push(b"h2".to_vec());
+    let mut alpn_http2 = None;
+    if alpn.is_empty() {
+        let (http1, http2) = (b"http/1.1".to_vec(), b"h2".to_vec());
+        match protocol {
+            UpstreamProtocol::Http1(_) => {}
+            UpstreamProtocol::Http2(_) => alpn = vec![http2],
+            UpstreamProtocol::Downstream(_) => (alpn, alpn_http2) = (vec![http1], Some(vec![http2])),
+            UpstreamProtocol::Negotiated(_) => alpn = vec![http2, http1],
+        }
     }
-    let options = ClientOptions { roots: trusted, names, identity: identities.pop(), sni: config.sni.clone(), alpn, versions };
+    let options = ClientOptions { roots: trusted, names, identity: identities.pop(), sni: config.sni.clone(), alpn, alpn_http2, versions };
     told(ClientContext::new(options), &at, issues)
 }
 

@@ -114,9 +114,10 @@ impl Attempt {
             hedged: false,
         };
         attempt.note(&mut stream.info);
-        match pool.ready() {
+        let spoken = cluster.settings.protocol.spoken(stream.info.protocol);
+        match pool.ready(spoken) {
             Some(connection) => attempt.send(stream, connection, &pool, source.cursor()),
-            None => attempt.state = State::Connecting(Box::pin(pool.clone().connection(priority)), pool, source.cursor()),
+            None => attempt.state = State::Connecting(Box::pin(pool.clone().connection(priority, spoken)), pool, source.cursor()),
         }
         attempt
     }

@@ -24,6 +24,8 @@ pub struct ClientOptions {
     pub sni: String,
     /// Protocols that are offered.
     pub alpn: Vec<Vec<u8>>,
+    /// Protocols that are offered where HTTP/2 will be spoken, if these are others.
+    pub alpn_http2: Option<Vec<Vec<u8>>>,
     /// Versions.
     pub versions: Versions,
 }
@@ -31,6 +33,7 @@ pub struct ClientOptions {
 /// A compiled context.
 pub struct ClientContext {
     connector: TlsConnector,
+    http2: Option<TlsConnector>,
     name: Option<ServerName<'static>>,
 }
 
@@ -62,14 +65,20 @@ impl ClientContext {
             "" => None,
             sni => Some(ServerName::try_from(sni.to_owned()).map_err(|_| TlsError(format!("{sni:?} is no server name")))?),
         };
-        Ok(ClientContext { connector: TlsConnector::from(Arc::new(config)), name })
+        let http2 = options.alpn_http2.map(|alpn| {
+            let mut config = config.clone();
+            config.alpn_protocols = alpn;
+            TlsConnector::from(Arc::new(config))
+        });
+        Ok(ClientContext { connector: TlsConnector::from(Arc::new(config)), http2, name })
     }
 
-    /// Secures a connection; the error is in Envoy's words as far as it has some.
-    pub async fn connect(&self, stream: TcpStream) -> Result<Transport, TlsError> {
+    /// Secures a connection, on which HTTP/2 will be spoken or not; the error is in Envoy's words as far as it has some.
+    pub async fn connect(&self, stream: TcpStream, http2: bool) -> Result<Transport, TlsError> {
         let peer = stream.peer_addr().map_or(IpAddr::from([0, 0, 0, 0]), |a| a.ip());
         let name = self.name.clone().unwrap_or_else(|| ServerName::from(peer));
-        let stream = self.connector.connect(name, stream).await.map_err(|e| TlsError(format!("TLS_error: {e}")))?;
+        let connector = self.http2.as_ref().filter(|_| http2).unwrap_or(&self.connector);
+        let stream = connector.connect(name, stream).await.map_err(|e| TlsError(format!("TLS_error: {e}")))?;
         Ok(Transport::tls(stream))
     }
 }

@@ -41,6 +41,7 @@ fn client_options() -> ClientOptions {
         identity: None,
         sni: "a.test".into(),
         alpn: Vec::new(),
+        alpn_http2: None,
         versions: BOTH,
     }
 }
@@ -63,7 +64,7 @@ fn handshake(server: ServerOptions, client: ClientOptions) -> Option<TlsInfo> {
         };
         let connect = async {
             let stream = TcpStream::connect(address).await.unwrap();
-            let mut stream = client.connect(stream).await.ok()?;
+            let mut stream = client.connect(stream, false).await.ok()?;
             stream.write_u8(6).await.ok()?;
             stream.flush().await.ok()?;
             stream.read_u8().await.ok()

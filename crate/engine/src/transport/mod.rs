@@ -42,6 +42,14 @@ impl Transport {
         self.ahead = bytes;
     }
 
+    /// The protocol that ALPN chose.
+    pub fn alpn(&self) -> Option<&[u8]> {
+        match &self.socket {
+            Socket::Raw(_) => None,
+            Socket::Tls(stream) => stream.get_ref().1.alpn_protocol(),
+        }
+    }
+
     /// The TCP socket below.
     pub fn tcp(&self) -> &TcpStream {
         match &self.socket {

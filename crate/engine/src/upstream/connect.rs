@@ -12,7 +12,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use crate::{
-    cluster::{Cluster, Host, Permit},
+    cluster::{Cluster, Host, Permit, Spoken},
     error::Failure,
     transport::Transport,
 };
@@ -80,7 +80,7 @@ impl Drop for Connected {
 }
 
 /// Connects within the cluster's `connect_timeout`.
-pub async fn connect(cluster: &Arc<Cluster>, host: &Arc<Host>, permit: Permit) -> Result<(Transport, Connected), Failure> {
+pub async fn connect(cluster: &Arc<Cluster>, host: &Arc<Host>, permit: Permit, spoken: Spoken) -> Result<(Transport, Connected), Failure> {
     let stats = &cluster.stats;
     let opened = Instant::now();
     stats.upstream_cx_total().inc();
@@ -98,7 +98,7 @@ pub async fn connect(cluster: &Arc<Cluster>, host: &Arc<Host>, permit: Permit) -
         _permit: permit,
         _active: host.connection(),
     };
-    let made = tokio::time::timeout(cluster.settings.connect_timeout, open(cluster, address)).await;
+    let made = tokio::time::timeout(cluster.settings.connect_timeout, open(cluster, address, spoken)).await;
     let failure = match made {
         Ok(Ok(transport)) => {
             stats.upstream_cx_connect_ms().record(opened.elapsed().as_millis() as u64);
@@ -120,7 +120,7 @@ pub async fn connect(cluster: &Arc<Cluster>, host: &Arc<Host>, permit: Permit) -
     Err(failure)
 }
 
-async fn open(cluster: &Cluster, address: SocketAddr) -> Result<Transport, Failure> {
+async fn open(cluster: &Cluster, address: SocketAddr, spoken: Spoken) -> Result<Transport, Failure> {
     let stream = TcpStream::connect(address).await.map_err(|e| Failure::Connect(reason(&e)))?;
     // Small writes go out at once, as from Envoy; both calls can only fail on a socket that is already gone.
     let _ = stream.set_nodelay(true);
@@ -133,7 +133,7 @@ async fn open(cluster: &Cluster, address: SocketAddr) -> Result<Transport, Failu
     }
     match &cluster.settings.tls {
         None => Ok(Transport::raw(stream)),
-        Some(context) => context.connect(stream).await.map_err(|e| Failure::Connect(e.to_string())),
+        Some(context) => context.connect(stream, spoken == Spoken::Http2).await.map_err(|e| Failure::Connect(e.to_string())),
     }
 }
 

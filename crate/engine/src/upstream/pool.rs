@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::{Connection, HostKey, connect, h1, h2, host_key};
 use crate::{
-    cluster::{Cluster, CodecStats, Host, Permit, Priority, UpstreamProtocol},
+    cluster::{Cluster, Host, Permit, Priority, Spoken},
     error::Failure,
     http::{
         connection::send_buffer,
@@ -23,6 +23,7 @@ use crate::{
         settings::Http1,
     },
     snapshot::Snapshot,
+    transport::Transport,
 };
 
 /// `max_response_headers_kb` where it is not set: Envoy's default differs by protocol.
@@ -74,6 +75,8 @@ pub struct HostPool {
     h2: RefCell<Vec<Rc<h2::Connection>>>,
     /// Requests that wait for the HTTP/2 connection that is being made.
     connecting: RefCell<Option<Vec<oneshot::Sender<()>>>>,
+    /// The last connection whose protocol was negotiated speaks HTTP/2.
+    chose_h2: Cell<bool>,
     closed: Cell<bool>,
 }
 
@@ -87,6 +90,7 @@ impl HostPool {
             waiting: RefCell::default(),
             h2: RefCell::default(),
             connecting: RefCell::new(None),
+            chose_h2: Cell::new(false),
             closed: Cell::new(false),
         }
     }
@@ -104,10 +108,7 @@ impl HostPool {
     /// HTTP/1 options of the cluster.
     pub fn http1(&self) -> &Http1 {
         static DEFAULT: OnceLock<Http1> = OnceLock::new();
-        match &self.cluster.settings.protocol {
-            UpstreamProtocol::Http1(options) => options,
-            UpstreamProtocol::Http2(_) => DEFAULT.get_or_init(Http1::default),
-        }
+        self.cluster.settings.protocol.http1().unwrap_or_else(|| DEFAULT.get_or_init(Http1::default))
     }
 
     /// What is read of an HTTP/1 answer.
@@ -121,18 +122,20 @@ impl HostPool {
     }
 
     /// A connection that can carry a request now, where there is one.
-    pub fn ready(self: &Rc<Self>) -> Option<Connection> {
-        match self.cluster.settings.protocol {
-            UpstreamProtocol::Http1(_) => self.ready_h1().map(Connection::H1),
-            UpstreamProtocol::Http2(_) => self.ready_h2().map(Connection::H2),
+    pub fn ready(self: &Rc<Self>, spoken: Spoken) -> Option<Connection> {
+        match spoken {
+            Spoken::Http1 => self.ready_h1().map(Connection::H1),
+            Spoken::Http2 => self.ready_h2().map(Connection::H2),
+            Spoken::Negotiated => self.ready_h2().map(Connection::H2).or_else(|| self.ready_h1().map(Connection::H1)),
         }
     }
 
     /// A connection that can carry a request, made or waited for where none is ready.
-    pub async fn connection(self: Rc<Self>, priority: Priority) -> Result<Connection, Failure> {
-        match self.cluster.settings.protocol {
-            UpstreamProtocol::Http1(_) => self.h1(priority).await.map(Connection::H1),
-            UpstreamProtocol::Http2(_) => self.h2(priority).await.map(Connection::H2),
+    pub async fn connection(self: Rc<Self>, priority: Priority, spoken: Spoken) -> Result<Connection, Failure> {
+        match spoken {
+            Spoken::Http1 => self.h1(priority).await.map(Connection::H1),
+            Spoken::Http2 => self.h2(priority).await.map(Connection::H2),
+            Spoken::Negotiated => self.negotiated(priority).await,
         }
     }
 
@@ -160,24 +163,16 @@ impl HostPool {
             }
             let pending = self.pending(priority)?;
             let Some(permit) = self.connection_permit(priority, self.live.get() == 0) else {
-                let (give, take) = oneshot::channel();
-                self.waiting.borrow_mut().push_back(give);
-                let mut waiting = Waiting { pool: self, take };
-                match (&mut waiting.take).await {
-                    Ok(connection) => return Ok(connection),
-                    Err(_) => continue,
+                match self.returned().await {
+                    Some(connection) => return Ok(connection),
+                    None => continue,
                 }
             };
-            self.live.set(self.live.get() + 1);
-            let counted = Counted(self.clone(), true);
+            let counted = Counted::new(self);
             self.cluster.stats.upstream_cx_http1_total().inc();
-            let (transport, meta) = connect::connect(&self.cluster, &self.host, permit).await?;
+            let (transport, meta) = connect::connect(&self.cluster, &self.host, permit, Spoken::Http1).await?;
             drop(pending);
-            counted.keep();
-            self.cluster.codec_stats.connected();
-            let limit = self.cluster.settings.per_connection_buffer_limit;
-            let io = Io::new(transport, Meter::Upstream(self.cluster.clone()), limit);
-            return Ok(Box::new(h1::Connection::new(io, meta)));
+            return Ok(self.new_h1(transport, meta, counted));
         }
     }
 
@@ -187,31 +182,102 @@ impl HostPool {
                 return Ok(connection);
             }
             let pending = self.pending(priority)?;
-            let wait = self.connecting.borrow_mut().as_mut().map(|waiting| {
-                let (give, take) = oneshot::channel();
-                waiting.push(give);
-                take
-            });
-            if let Some(wait) = wait {
-                // However the connection fared, look again.
-                let _ = wait.await;
+            if self.joins_connecting().await {
                 continue;
             }
-            *self.connecting.borrow_mut() = Some(Vec::new());
-            let done = Connecting(self.clone());
+            let done = Connecting::new(self);
             let Some(permit) = self.connection_permit(priority, self.h2.borrow().is_empty()) else { return Err(Failure::Overflow) };
             self.cluster.stats.upstream_cx_http2_total().inc();
-            let (transport, meta) = connect::connect(&self.cluster, &self.host, permit).await?;
-            self.cluster.codec_stats.connected();
-            let connection = Rc::new(self.handshake(transport, meta).await?);
-            self.h2.borrow_mut().push(connection.clone());
+            let (transport, meta) = connect::connect(&self.cluster, &self.host, permit, Spoken::Http2).await?;
+            let connection = self.new_h2(transport, meta).await?;
             drop((pending, done));
             return Ok(connection);
         }
     }
 
-    async fn handshake(&self, transport: crate::transport::Transport, meta: connect::Connected) -> Result<h2::Connection, Failure> {
-        let UpstreamProtocol::Http2(options) = &self.cluster.settings.protocol else {
+    /// A connection of the protocol that the host chooses by ALPN. While nothing is known of a host, each request that finds no connection
+    /// makes one; where the last one chose HTTP/2, requests wait for the one that is being made.
+    async fn negotiated(self: &Rc<Self>, priority: Priority) -> Result<Connection, Failure> {
+        loop {
+            if let Some(connection) = self.ready(Spoken::Negotiated) {
+                return Ok(connection);
+            }
+            let pending = self.pending(priority)?;
+            let expects_h2 = self.chose_h2.get();
+            if expects_h2 && self.joins_connecting().await {
+                continue;
+            }
+            let done = expects_h2.then(|| Connecting::new(self));
+            let starving = self.live.get() == 0 && self.h2.borrow().is_empty();
+            let Some(permit) = self.connection_permit(priority, starving) else {
+                if self.live.get() == 0 {
+                    return Err(Failure::Overflow);
+                }
+                match self.returned().await {
+                    Some(connection) => return Ok(Connection::H1(connection)),
+                    None => continue,
+                }
+            };
+            let counted = Counted::new(self);
+            let (transport, meta) = connect::connect(&self.cluster, &self.host, permit, Spoken::Negotiated).await?;
+            self.chose_h2.set(transport.alpn() == Some(b"h2"));
+            let connection = if self.chose_h2.get() {
+                self.cluster.stats.upstream_cx_http2_total().inc();
+                drop(counted);
+                self.new_h2(transport, meta).await.map(Connection::H2)?
+            } else {
+                self.cluster.stats.upstream_cx_http1_total().inc();
+                Connection::H1(self.new_h1(transport, meta, counted))
+            };
+            drop((pending, done));
+            return Ok(connection);
+        }
+    }
+
+    /// Waits for a connection of HTTP/1 that comes back; `None` where one was lost instead.
+    async fn returned(&self) -> Option<Box<h1::Connection>> {
+        let (give, take) = oneshot::channel();
+        self.waiting.borrow_mut().push_back(give);
+        let mut waiting = Waiting { pool: self, take };
+        (&mut waiting.take).await.ok()
+    }
+
+    /// Waits for the connection of HTTP/2 that another request is making, if one is.
+    async fn joins_connecting(&self) -> bool {
+        let wait = self.connecting.borrow_mut().as_mut().map(|waiting| {
+            let (give, take) = oneshot::channel();
+            waiting.push(give);
+            take
+        });
+        match wait {
+            // However the connection fared, look again.
+            Some(wait) => drop(wait.await),
+            None => return false,
+        }
+        true
+    }
+
+    fn new_h1(&self, transport: Transport, meta: connect::Connected, counted: Counted) -> Box<h1::Connection> {
+        counted.keep();
+        if let Some(stats) = &self.cluster.codec_stats.http1 {
+            stats.block().touch();
+        }
+        let limit = self.cluster.settings.per_connection_buffer_limit;
+        let io = Io::new(transport, Meter::Upstream(self.cluster.clone()), limit);
+        Box::new(h1::Connection::new(io, meta))
+    }
+
+    async fn new_h2(&self, transport: Transport, meta: connect::Connected) -> Result<Rc<h2::Connection>, Failure> {
+        if let Some(stats) = &self.cluster.codec_stats.http2 {
+            stats.nghttp2_upstream_connections().inc();
+        }
+        let connection = Rc::new(self.handshake(transport, meta).await?);
+        self.h2.borrow_mut().push(connection.clone());
+        Ok(connection)
+    }
+
+    async fn handshake(&self, transport: Transport, meta: connect::Connected) -> Result<h2::Connection, Failure> {
+        let (Some(options), Some(stats)) = (self.cluster.settings.protocol.http2(), &self.cluster.codec_stats.http2) else {
             return Err(Failure::Protocol("http2.not_configured"));
         };
         let settings = &self.cluster.settings;
@@ -224,7 +290,6 @@ impl HostPool {
             .max_send_buffer_size(send_buffer(settings.per_connection_buffer_limit))
             .header_table_size(options.hpack_table_size)
             .enable_push(false);
-        let CodecStats::Http2(stats) = &self.cluster.codec_stats else { return Err(Failure::Protocol("http2.not_configured")) };
         let watch = Watch::new(Role::Client, options.floods, stats.clone());
         let transport = Watched::new(transport, Meter::Upstream(self.cluster.clone()), watch.clone());
         let (sender, mut driver) = builder.handshake(transport).await.map_err(|e| h2::failure(&e))?;
@@ -378,6 +443,11 @@ impl Drop for Pending {
 struct Counted(Rc<HostPool>, bool);
 
 impl Counted {
+    fn new(pool: &Rc<HostPool>) -> Counted {
+        pool.live.set(pool.live.get() + 1);
+        Counted(pool.clone(), true)
+    }
+
     fn keep(mut self) {
         self.1 = false;
     }
@@ -393,6 +463,13 @@ impl Drop for Counted {
 
 /// The making of an HTTP/2 connection; whoever waits for it looks again when this is dropped.
 struct Connecting(Rc<HostPool>);
+
+impl Connecting {
+    fn new(pool: &Rc<HostPool>) -> Connecting {
+        *pool.connecting.borrow_mut() = Some(Vec::new());
+        Connecting(pool.clone())
+    }
+}
 
 impl Drop for Connecting {
     fn drop(&mut self) {
