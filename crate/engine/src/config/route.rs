@@ -8,6 +8,7 @@
 
 mod action;
 mod matching;
+mod tree;
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,7 +34,7 @@ use crate::{
     http::header::HeaderName,
     route::{
         Action, BackOff, Choice, Destination, DomainError, Domains, FilterConfigs, Forward, PathMatch, PerFilter, RequireTls, RetryOn,
-        RetryPolicy, Route, RouteConfig, RouteTable, TableSettings, Upgrade, VirtualHost,
+        RetryPolicy, Route, RouteConfig, RouteTable, TableSettings, Tree, Upgrade, VirtualHost,
     },
 };
 
@@ -56,7 +57,7 @@ pub fn compile(config: &[u8], at: &At<'_>, filters: &mut CompileFilter<'_>, issu
 /// Adds an issue for every cluster that a route of `table` names and `known` does not know. `at` is where the table stands.
 pub fn unknown_clusters(table: &RouteTable, at: &At<'_>, known: impl Fn(&str) -> bool, issues: &mut Issues) {
     let hosts_at = at.field("virtual_hosts");
-    for (h, host) in table.hosts().iter().enumerate() {
+    for (h, host) in table.hosts().iter().enumerate().filter(|(_, host)| !host.has_tree()) {
         let host_at = hosts_at.index(h);
         let routes_at = host_at.field("routes");
         for (r, route) in host.routes.iter().enumerate() {
@@ -159,7 +160,17 @@ impl Compiler<'_, '_> {
         // Most hosts have one route, and a list that grows starts with room for four.
         let mut routes = Vec::with_capacity(config.routes.len());
         routes.extend(config.routes.iter().enumerate().filter_map(|(i, route)| self.route(route, &inherited, &routes_at.index(i))));
-        let mut host = VirtualHost::new(config.name.as_str(), routes);
+        let mut host = match &config.matcher {
+            None => VirtualHost::new(config.name.as_str(), routes),
+            Some(matcher) => {
+                let at = at.field("matcher");
+                if !config.routes.is_empty() {
+                    self.issues.push(at.invalid("cannot set both matcher and routes on virtual host"));
+                }
+                let tree = self.tree(matcher, &inherited, &mut routes, &at).unwrap_or(Tree { parts: None, otherwise: None });
+                VirtualHost::with_tree(config.name.as_str(), routes, tree)
+            }
+        };
         host.require_tls = match TlsRequirementType::try_from(config.require_tls) {
             Ok(TlsRequirementType::ExternalOnly) => RequireTls::ExternalOnly,
             Ok(TlsRequirementType::All) => RequireTls::All,

@@ -14,6 +14,7 @@ use plenipo_api::proto::envoy::{
         v3::fractional_percent::DenominatorType,
     },
 };
+use plenipo_api::proto::xds::r#type::matcher::v3 as xds;
 
 use super::issues::{At, Issues};
 use crate::{
@@ -96,6 +97,29 @@ pub fn string_match(matcher: &StringMatcher, at: &At<'_>, issues: &mut Issues) -
         Some(MatchPattern::Contains(text)) => Some(StringMatch::contains(text, ignore_case)),
         Some(MatchPattern::SafeRegex(matcher)) => regex(matcher, &at.field("safe_regex"), issues).map(StringMatch::Regex),
         Some(MatchPattern::Custom(_)) => {
+            issues.push(at.field("custom").unsupported("string matcher extensions are not implemented"));
+            None
+        }
+        None => {
+            issues.push(at.invalid("a string matcher is empty").expected("exact, prefix, suffix, contains or safe_regex"));
+            None
+        }
+    }
+}
+
+/// A string matcher of the xDS API, which is Envoy's under another name.
+pub fn xds_string_match(matcher: &xds::StringMatcher, at: &At<'_>, issues: &mut Issues) -> Option<StringMatch> {
+    let ignore_case = matcher.ignore_case;
+    match &matcher.match_pattern {
+        Some(xds::string_matcher::MatchPattern::Exact(text)) => Some(StringMatch::exact(text, ignore_case)),
+        Some(xds::string_matcher::MatchPattern::Prefix(text)) => Some(StringMatch::prefix(text, ignore_case)),
+        Some(xds::string_matcher::MatchPattern::Suffix(text)) => Some(StringMatch::suffix(text, ignore_case)),
+        Some(xds::string_matcher::MatchPattern::Contains(text)) => Some(StringMatch::contains(text, ignore_case)),
+        Some(xds::string_matcher::MatchPattern::SafeRegex(matcher)) => {
+            let invalid = |e| at.field("safe_regex").field("regex").invalid(format!("not a regular expression: {e}")).got(&*matcher.regex);
+            Pattern::new(&matcher.regex).map(StringMatch::Regex).map_err(|e| issues.push(invalid(e))).ok()
+        }
+        Some(xds::string_matcher::MatchPattern::Custom(_)) => {
             issues.push(at.field("custom").unsupported("string matcher extensions are not implemented"));
             None
         }

@@ -13,6 +13,7 @@ mod table;
 mod template;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tree;
 
 pub use action::{
     Action, Choice, Destination, DirectResponse, Forward, HostRewrite, PathRedirect, PathRewrite, Redirect, Upgrade, WeightedCluster,
@@ -28,3 +29,4 @@ pub use table::{
     VirtualHost,
 };
 pub use template::{Template, TemplateRewrite};
+pub use tree::{Input, Map, OnMatch, Parts, Predicate, Tree};

@@ -9,6 +9,7 @@ use super::{
     mutation::HeaderMutations,
     pattern::Case,
     retry::RetryPolicy,
+    tree::Tree,
 };
 use crate::{
     http::header::{HeaderList, HeaderName, Known},
@@ -96,7 +97,18 @@ pub struct VirtualHost {
     pub filters: FilterConfigs,
     /// `metadata`
     pub metadata: Option<Arc<Metadata>>,
-    index: Option<PathIndex>,
+    order: Order,
+}
+
+/// In which order the routes of a virtual host are tried.
+#[derive(Debug)]
+enum Order {
+    /// As they stand.
+    InTurn,
+    /// As they stand, those left out that the path rules out.
+    Indexed(PathIndex),
+    /// `matcher`: those that the tree comes to.
+    Tree(Tree),
 }
 
 /// `VirtualHost.TlsRequirementType`
@@ -116,7 +128,7 @@ impl VirtualHost {
     pub fn new(name: impl Into<Arc<str>>, routes: Vec<Route>) -> VirtualHost {
         VirtualHost {
             name: name.into(),
-            index: PathIndex::new(routes.iter().map(|r| &r.conditions.path)),
+            order: PathIndex::new(routes.iter().map(|r| &r.conditions.path)).map_or(Order::InTurn, Order::Indexed),
             routes,
             require_tls: RequireTls::None,
             request_headers: HeaderMutations::default(),
@@ -130,14 +142,27 @@ impl VirtualHost {
         }
     }
 
+    /// A host whose routes are chosen by `matcher`.
+    pub fn with_tree(name: impl Into<Arc<str>>, routes: Vec<Route>, tree: Tree) -> VirtualHost {
+        VirtualHost { order: Order::Tree(tree), ..VirtualHost::new(name, routes) }
+    }
+
+    /// Whether `matcher` chooses the route; such routes stand elsewhere in the configuration, and their clusters are not
+    /// looked for when it is loaded.
+    pub fn has_tree(&self) -> bool {
+        matches!(self.order, Order::Tree(_))
+    }
+
     fn find(&self, settings: &TableSettings, request: Lookup<'_>) -> Option<usize> {
         let mut path = request.headers.get(Known::Path).map(without_query);
         if settings.ignore_path_parameters {
             path = path.map(|path| &path[..memchr::memchr(b';', path).unwrap_or(path.len())]);
         }
-        match &self.index {
-            Some(index) => index.find(path, |at| self.routes[at].conditions.hold(path, request)),
-            None => self.routes.iter().position(|route| route.conditions.hold(path, request)),
+        let holds = |at: usize| self.routes[at].conditions.hold(path, request);
+        match &self.order {
+            Order::InTurn => (0..self.routes.len()).find(|at| holds(*at)),
+            Order::Indexed(index) => index.find(path, holds),
+            Order::Tree(tree) => tree.find(request)?.find(|at| holds(*at)),
         }
     }
 }
