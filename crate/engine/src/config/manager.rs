@@ -32,7 +32,7 @@ use crate::{
         settings::{Codec, ConnectionManager, EscapedSlashes, ServerHeader, StripPort, Underscores, Upgrade},
     },
     route::RouteTable,
-    stats::{Http2Stats, HttpStats, ListenerHttpStats, RouterStats, TracingStats},
+    stats::{Http1Stats, Http2Stats, HttpStats, ListenerHttpStats, RouterStats, TracingStats},
 };
 
 /// The type of the network filter.
@@ -75,6 +75,7 @@ pub fn compile(config: &[u8], listener: &str, context: &Context<'_>, at: &At<'_>
         stats: HttpStats::new(context.stats, &prefix),
         router: RouterStats::new(context.stats, &prefix),
         tracing: TracingStats::new(context.stats, &format!("{prefix}.tracing")),
+        http1: Http1Stats::new(context.stats, "http1"),
         http2: Http2Stats::new(context.stats, "http2"),
         listener_stats: ListenerHttpStats::new(context.stats, &format!("{listener}.{prefix}")),
     })
@@ -134,6 +135,9 @@ fn settings(config: &HttpConnectionManager, context: &Context<'_>, at: &At<'_>, 
     let defaults = ConnectionManager::default();
     let common = config.common_http_protocol_options.unwrap_or_default();
     let common_at = at.field("common_http_protocol_options");
+    if config.strip_matching_host_port && matches!(config.strip_port_mode, Some(StripPortMode::StripAnyHostPort(true))) {
+        issues.push(at.invalid("only one of strip_matching_host_port and strip_any_host_port can be set"));
+    }
     if common.max_response_headers_kb.is_some() {
         let at = common_at.field("max_response_headers_kb");
         issues.push(at.warning("has no effect at a connection manager, as in Envoy: it bounds the answers to a cluster"));

@@ -21,7 +21,7 @@ use crate::{
     format,
     forward::forward,
     route::RouteTable,
-    stats::{Http2Stats, HttpStats, ListenerHttpStats, RouterStats, TracingStats},
+    stats::{Http1Stats, Http2Stats, HttpStats, ListenerHttpStats, RouterStats, TracingStats},
     stream_info::{Protocol, StreamInfo},
 };
 
@@ -48,6 +48,8 @@ pub struct Manager {
     pub router: RouterStats,
     /// `http.<stat_prefix>.tracing`
     pub tracing: TracingStats,
+    /// `http1`: all HTTP/1 connections of clients.
+    pub http1: Http1Stats,
     /// `http2`: all HTTP/2 connections of clients.
     pub http2: Http2Stats,
     /// `listener.<address>.http.<stat_prefix>`
@@ -90,14 +92,16 @@ fn edit_response(stream: &mut Stream, response: &mut Response) {
 }
 
 async fn decide(stream: &mut Stream, manager: &Arc<Manager>, chain: &mut Chain) -> Result<Response, LocalReply> {
-    normalize::normalize_request(&mut stream.headers, &manager.settings, stream.info.connection.local.port())?;
+    let port = stream.info.connection.local.port();
+    normalize::normalize_request(&mut stream.headers, &manager.settings, port).inspect_err(|reply| manager.counts_path(reply))?;
     let context = RequestContext {
         settings: &manager.settings,
         connection: &stream.info.connection,
         local_address: stream.worker.local_address,
         internal_only: &manager.routes.settings.internal_only_headers,
     };
-    let origin = headers::edit_request(&mut stream.headers, context, || stream.worker.random.next())?;
+    let origin = headers::edit_request(&mut stream.headers, context, || stream.worker.random.next())
+        .inspect_err(|_| manager.stats.downstream_rq_rejected_via_ip_detection().inc())?;
     stream.info.client = origin.client;
     for _ in 0..MAX_RECREATED {
         stream.find_route();
@@ -151,6 +155,15 @@ impl Manager {
         }
         self.stats.downstream_rq_active().inc();
         UnderWay(self.clone())
+    }
+
+    /// Counts a request that is answered because of its path.
+    fn counts_path(&self, reply: &LocalReply) {
+        match (reply.status, &*reply.detail) {
+            (307, "path_normalization_failed") => self.stats.downstream_rq_redirected_with_normalized_path().inc(),
+            (_, "path_normalization_failed") => self.stats.downstream_rq_failed_path_normalization().inc(),
+            _ => {}
+        }
     }
 
     /// Counts a stream that has ended, and writes its log lines.

@@ -28,65 +28,70 @@ pub fn normalize_request(headers: &mut HeaderList, settings: &ConnectionManager,
     if settings.path == PathOptions::default() {
         return Ok(());
     }
-    match normalize_path(path, settings.path) {
-        Normalized::Same => Ok(()),
-        Normalized::Rejected => Err(rejected()),
-        Normalized::Forward(path) => {
-            headers.set(Known::Path, &path);
-            Ok(())
-        }
-        // gRPC clients follow no redirects.
-        Normalized::Redirect(_) if is_grpc(headers) => Err(rejected()),
-        Normalized::Redirect(path) => Err(LocalReply::new(307, "", "path_normalization_failed").header(Known::Location, &path)),
+    let Normalized { path, verdict } = normalize_path(path, settings.path);
+    if let Some(path) = path {
+        headers.set(Known::Path, &path);
+    }
+    match verdict {
+        PathVerdict::Forward => Ok(()),
+        PathVerdict::Reject => Err(rejected()),
+        // gRPC clients follow no redirects, and two slashes at the start would lead browsers to another host.
+        PathVerdict::Redirect if is_grpc(headers) || headers.path().get(1).is_some_and(|b| is_slash(*b)) => Err(rejected()),
+        PathVerdict::Redirect => Err(LocalReply::new(307, "", "path_normalization_failed").header(Known::Location, headers.path())),
     }
 }
 
 /// What becomes of a path.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Normalized {
-    /// It stays as it is.
-    Same,
-    /// The request goes on with this path.
-    Forward(Vec<u8>),
-    /// The client is sent to this path.
-    Redirect(Vec<u8>),
-    /// The request is answered 400.
-    Rejected,
+pub struct Normalized {
+    /// The path that stands in the request from now on, which access logs show too; `None` where it stays as it is.
+    pub path: Option<Vec<u8>>,
+    /// What is done with the request.
+    pub verdict: PathVerdict,
+}
+
+/// What is done with a request because of its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathVerdict {
+    /// It goes on.
+    Forward,
+    /// The client is sent to the new path.
+    Redirect,
+    /// It is answered 400.
+    Reject,
 }
 
 /// Normalizes a path with its query, which is left alone. The path starts with `/`.
 pub fn normalize_path(target: &[u8], options: PathOptions) -> Normalized {
     let (path, query) = target.split_at(target.iter().position(|b| *b == b'?').unwrap_or(target.len()));
     let mut changed: Option<Vec<u8>> = None;
-    let mut redirect = false;
-    if options.escaped_slashes != EscapedSlashes::Keep
-        && let Some(unescaped) = unescape_slashes(path)
-    {
-        match options.escaped_slashes {
-            EscapedSlashes::Reject => return Normalized::Rejected,
-            EscapedSlashes::UnescapeAndRedirect => redirect = true,
-            EscapedSlashes::UnescapeAndForward | EscapedSlashes::Keep => {}
-        }
-        changed = Some(unescaped);
+    let mut verdict = PathVerdict::Forward;
+    if options.escaped_slashes != EscapedSlashes::Keep {
+        changed = unescape_slashes(path);
+        verdict = match options.escaped_slashes {
+            _ if changed.is_none() => PathVerdict::Forward,
+            EscapedSlashes::Reject => PathVerdict::Reject,
+            EscapedSlashes::UnescapeAndRedirect => PathVerdict::Redirect,
+            EscapedSlashes::UnescapeAndForward | EscapedSlashes::Keep => PathVerdict::Forward,
+        };
     }
-    if options.normalize {
+    if options.normalize && verdict != PathVerdict::Reject {
         match canonicalize(changed.as_deref().unwrap_or(path)) {
             Some(canonical) => changed = Some(canonical),
-            None => return Normalized::Rejected,
+            None => verdict = PathVerdict::Reject,
         }
     }
     if options.merge_slashes
+        && verdict != PathVerdict::Reject
         && let Some(merged) = merge_slashes(changed.as_deref().unwrap_or(path))
     {
         changed = Some(merged);
     }
-    match changed {
-        Some(mut new) if redirect || new != path => {
-            new.extend_from_slice(query);
-            if redirect { Normalized::Redirect(new) } else { Normalized::Forward(new) }
-        }
-        _ => Normalized::Same,
-    }
+    let path = changed.filter(|new| new != path).map(|mut new| {
+        new.extend_from_slice(query);
+        new
+    });
+    Normalized { path, verdict }
 }
 
 /// `%2F` and `%5C` in any case as `/` and `\`; `None` where there is none.
@@ -189,8 +194,11 @@ fn hex(digit: &u8) -> Option<u8> {
     }
 }
 
-/// Runs of slashes as one; `None` where there is none.
+/// Runs of slashes as one, except that of a path of slashes alone two are left, as in Envoy; `None` where there is none.
 fn merge_slashes(path: &[u8]) -> Option<Vec<u8>> {
+    if path.len() > 1 && path.iter().all(|b| *b == b'/') {
+        return Some(b"//".to_vec());
+    }
     path.windows(2).any(|pair| pair == b"//").then(|| {
         let mut out = path.to_vec();
         out.dedup_by(|a, b| *a == b'/' && *b == b'/');
@@ -209,10 +217,10 @@ fn normalize_authority(headers: &mut HeaderList, settings: &ConnectionManager, l
         }
     }
     if let Some(colon) = port_start(&new) {
-        let port = std::str::from_utf8(&new[colon + 1..]).ok().and_then(|port| port.parse::<u16>().ok());
+        let port = std::str::from_utf8(&new[colon + 1..]).ok().and_then(|port| port.parse::<u32>().ok());
         let strip = match settings.strip_port {
             StripPort::None => false,
-            StripPort::Matching => port == Some(listener_port),
+            StripPort::Matching => port == Some(listener_port.into()),
             StripPort::Any => port.is_some(),
         };
         if strip {

@@ -70,6 +70,7 @@ pub async fn serve(transport: Transport, mut connection: Connection) {
         gone: false,
         progress: 0,
     }));
+    manager.http1.block().touch();
     let mut decoder = RequestDecoder::new();
     let mut idle = Deadline::default();
     let timer = Rc::new(RefCell::new(Deadline::default()));
@@ -94,6 +95,9 @@ pub async fn serve(transport: Transport, mut connection: Connection) {
             }
         };
         requests += 1;
+        if head.dropped_underscores > 0 {
+            manager.http1.dropped_headers_with_underscores().add(head.dropped_underscores.into());
+        }
         lifetime.last = manager.settings.max_requests_per_connection != 0 && requests >= manager.settings.max_requests_per_connection;
         if lifetime.last {
             stats.downstream_cx_max_requests_reached().inc();
@@ -608,6 +612,9 @@ fn refuse(shared: &Rc<RefCell<Shared>>, connection: &Connection, over: Over) {
             stats.downstream_cx_protocol_error().inc();
             if reject.status == 431 {
                 stats.downstream_rq_too_large().inc();
+            }
+            if reject == h1::UNDERSCORE {
+                manager.http1.requests_rejected_with_underscores_in_headers().inc();
             }
             (LocalReply::from(reject), Flags::DOWNSTREAM_PROTOCOL_ERROR)
         }

@@ -4,6 +4,7 @@ use std::{
     cell::Cell,
     future::{Future, poll_fn},
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -24,9 +25,10 @@ use crate::{
         keepalive::{self, PingNow},
         local_reply::{LocalReply, is_grpc},
         manager::{self, Manager},
+        settings::Underscores,
         stream::{Interim, Response, Stream},
     },
-    stats::HttpStats,
+    stats::{Http2Stats, HttpStats},
     stream_info::{Protocol, StreamInfo},
     transport::Transport,
     worker::{Worker, signal::Signal, timer::Deadline},
@@ -173,8 +175,13 @@ async fn run(mut h2: server::Connection<Watched<Lingering>, Bytes>, connection: 
             respond.send_reset(h2::Reason::PROTOCOL_ERROR);
             continue;
         }
-        let info = StreamInfo::new(connection.info.clone(), Protocol::Http2, connection.worker.random.next());
-        let serving = stream.serve(connection.manager.clone(), convert::request_from_http(&head), body, info, connection.buffer_limit);
+        let mut info = StreamInfo::new(connection.info.clone(), Protocol::Http2, connection.worker.random.next());
+        let mut request = convert::request_from_http(&head);
+        if settings.underscores != Underscores::Allow && !underscores(&mut request, settings.underscores, &watch.stats) {
+            stream.refuse(&connection.manager, &mut info, "http2.unexpected_underscore");
+            continue;
+        }
+        let serving = stream.serve(connection.manager.clone(), request, body, info, connection.buffer_limit);
         connection.worker.spawn(serving);
     }
     destroyed(stats, by_peer && !draining, watch.active() > 0 || watch.has_lost());
@@ -212,6 +219,19 @@ fn is_acceptable(head: &http::request::Parts) -> bool {
     authority && hosts && scheme
 }
 
+/// Drops the headers whose names have underscores; false where the request must be refused for one.
+fn underscores(request: &mut HeaderList, action: Underscores, stats: &Http2Stats) -> bool {
+    let before = request.len();
+    request.retain(|_, name, _| !name.contains(&b'_'));
+    let found = before - request.len();
+    if found > 0 && action == Underscores::RejectRequest {
+        stats.requests_rejected_with_underscores_in_headers().inc();
+        return false;
+    }
+    stats.dropped_headers_with_underscores().add(found as u64);
+    true
+}
+
 /// One stream's way through the connection manager.
 struct Exchange {
     worker: Rc<Worker>,
@@ -238,14 +258,18 @@ enum Stop {
 }
 
 impl Exchange {
-    async fn serve(
-        mut self,
-        manager: std::sync::Arc<Manager>,
-        mut request: HeaderList,
-        body: RecvStream,
-        mut info: StreamInfo,
-        limit: usize,
-    ) {
+    /// Resets a stream whose head must not be served, as Envoy's codec does, and logs it.
+    fn refuse(mut self, manager: &Arc<Manager>, info: &mut StreamInfo, detail: &'static str) {
+        let _under_way = manager.begin(Protocol::Http2);
+        self.respond.send_reset(h2::Reason::INTERNAL_ERROR);
+        manager.stats.downstream_rq_rx_reset().inc();
+        info.flags.insert(Flags::DOWNSTREAM_REMOTE_RESET);
+        info.detail = Some(detail.into());
+        info.end = Some(Instant::now());
+        manager.log(info, None, None, None);
+    }
+
+    async fn serve(mut self, manager: Arc<Manager>, mut request: HeaderList, body: RecvStream, mut info: StreamInfo, limit: usize) {
         let settings = &manager.settings;
         let received = Rc::new(Received::default());
         let body = if body.is_end_stream() {
