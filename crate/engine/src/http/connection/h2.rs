@@ -14,6 +14,7 @@ use h2::{RecvStream, SendStream, server};
 
 use super::{Connection, linger::Lingering, note_broken, send_buffer, timed_out};
 use crate::{
+    access_log::LogType,
     error::Flags,
     http::{
         body::{Body, BodyError, Frame, PollBody},
@@ -266,7 +267,7 @@ impl Exchange {
         info.flags.insert(Flags::DOWNSTREAM_REMOTE_RESET);
         info.detail = Some(detail.into());
         info.end = Some(Instant::now());
-        manager.log(info, None, None, None);
+        manager.log(LogType::DownstreamEnd, info, None, None, None);
     }
 
     async fn serve(mut self, manager: Arc<Manager>, mut request: HeaderList, body: RecvStream, mut info: StreamInfo, limit: usize) {
