@@ -30,6 +30,8 @@ pub struct Settings {
     pub max_requests_per_connection: u32,
     /// `idle_timeout` of a connection; default 1 h, absent where the configuration says 0.
     pub idle_timeout: Option<Duration>,
+    /// `common_http_protocol_options.max_stream_duration`; absent by default.
+    pub max_stream_duration: Option<Duration>,
     /// `max_connection_duration`; absent by default.
     pub max_connection_duration: Option<Duration>,
     /// `max_headers_count` of answers; default 100.
@@ -57,6 +59,7 @@ impl Default for Settings {
             protocol: UpstreamProtocol::Http1(Http1::default()),
             max_requests_per_connection: 0,
             idle_timeout: Some(Duration::from_secs(3600)),
+            max_stream_duration: None,
             max_connection_duration: None,
             max_headers_count: 100,
             max_response_headers_bytes: None,

@@ -161,6 +161,7 @@ fn protocol(config: &Cluster, settings: &mut Settings, at: &At<'_>, issues: &mut
 
 fn common_options(options: &HttpProtocolOptions, settings: &mut Settings, at: &At<'_>, issues: &mut Issues) {
     settings.idle_timeout = value::limit(options.idle_timeout.as_ref(), settings.idle_timeout, &at.field("idle_timeout"), issues);
+    settings.max_stream_duration = value::limit(options.max_stream_duration.as_ref(), None, &at.field("max_stream_duration"), issues);
     settings.max_connection_duration =
         value::limit(options.max_connection_duration.as_ref(), None, &at.field("max_connection_duration"), issues);
     if let Some(max) = options.max_headers_count {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use plenipo_api::proto::envoy::{
     config::core::v3 as core,
     extensions::filters::{
-        http::router::v3::Router,
+        http::router::v3::Router as RouterConfig,
         network::http_connection_manager::v3::{
             HttpConnectionManager,
             http_connection_manager::{
@@ -28,8 +28,9 @@ use crate::{
     filter::chain::Link,
     http::{
         client_certificate::{Details, ForwardClientCert},
+        header::Known,
         manager::Manager,
-        settings::{Codec, ConnectionManager, EscapedSlashes, ServerHeader, StripPort, Underscores, Upgrade},
+        settings::{Codec, ConnectionManager, EscapedSlashes, Router, ServerHeader, StripPort, Underscores, Upgrade},
     },
     route::RouteTable,
     stats::{Http1Stats, Http2Stats, HttpStats, ListenerHttpStats, RouterStats, TracingStats},
@@ -47,7 +48,7 @@ pub fn compile(config: &[u8], listener: &str, context: &Context<'_>, at: &At<'_>
     let settings = settings(&config, context, at, issues);
     let prefix = format!("http.{}", config.stat_prefix.replace(':', "_"));
     let stats = filter::FilterStats { store: context.stats, manager: &prefix };
-    let (filters, suppress_envoy_headers) = filters(&config, stats, at, issues);
+    let (filters, router_settings) = filters(&config, stats, at, issues);
     let routes = if tables.is_empty() {
         // The reader refuses the other kinds of a route specifier by name.
         RouteTable::new(Default::default(), Vec::new(), Default::default())
@@ -71,7 +72,7 @@ pub fn compile(config: &[u8], listener: &str, context: &Context<'_>, at: &At<'_>
         filters,
         access_log,
         local_replies,
-        suppress_envoy_headers,
+        router_settings,
         stats: HttpStats::new(context.stats, &prefix),
         router: RouterStats::new(context.stats, &prefix),
         tracing: TracingStats::new(context.stats, &format!("{prefix}.tracing")),
@@ -81,10 +82,10 @@ pub fn compile(config: &[u8], listener: &str, context: &Context<'_>, at: &At<'_>
     })
 }
 
-fn filters(config: &HttpConnectionManager, stats: filter::FilterStats<'_>, at: &At<'_>, issues: &mut Issues) -> (Vec<Link>, bool) {
+fn filters(config: &HttpConnectionManager, stats: filter::FilterStats<'_>, at: &At<'_>, issues: &mut Issues) -> (Vec<Link>, Router) {
     let list = at.field("http_filters");
     let mut links = Vec::new();
-    let mut suppress = false;
+    let mut settings = Router::default();
     let mut router = false;
     for (i, entry) in config.http_filters.iter().enumerate() {
         let at = list.index(i);
@@ -106,7 +107,7 @@ fn filters(config: &HttpConnectionManager, stats: filter::FilterStats<'_>, at: &
             Some(typed) if any::type_name(typed) == filter::ROUTER => {
                 router = true;
                 let at = at.field("typed_config");
-                suppress = any::decode::<Router>(typed, &at, issues).is_some_and(|r| r.suppress_envoy_headers);
+                settings = any::decode::<RouterConfig>(typed, &at, issues).map(|config| router_settings(&config)).unwrap_or_default();
             }
             Some(typed) => {
                 let factory = filter::compile(&entry.name, typed, stats, &at.field("typed_config"), issues);
@@ -124,7 +125,16 @@ fn filters(config: &HttpConnectionManager, stats: filter::FilterStats<'_>, at: &
     if !router {
         issues.push(list.invalid("the last filter must be the router").hint("add envoy.filters.http.router"));
     }
-    (links, suppress)
+    (links, settings)
+}
+
+fn router_settings(config: &RouterConfig) -> Router {
+    Router {
+        suppress_envoy_headers: config.suppress_envoy_headers,
+        respect_expected_rq_timeout: config.respect_expected_rq_timeout,
+        // The rules of the API allow five names only, all of them known.
+        strict_check_headers: config.strict_check_headers.iter().map(|name| Known::of(name.as_bytes())).collect(),
+    }
 }
 
 fn is_router(name: &str) -> bool {

@@ -12,6 +12,7 @@ pub mod log_filter;
 pub mod manager;
 pub mod metadata;
 pub mod protocol;
+mod retry;
 pub mod route;
 pub mod tls;
 pub mod value;

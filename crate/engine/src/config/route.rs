@@ -17,8 +17,10 @@ use plenipo_api::{
     proto::envoy::config::{
         core::v3::RoutingPriority,
         route::v3::{
-            self as proto, FilterConfig, RouteConfiguration, retry_policy::retry_host_predicate, route::Action as ProtoAction,
-            route_action::ClusterNotFoundResponseCode, virtual_host::TlsRequirementType,
+            self as proto, FilterConfig, RouteConfiguration,
+            route::Action as ProtoAction,
+            route_action::{ClusterNotFoundResponseCode, MaxStreamDuration},
+            virtual_host::TlsRequirementType,
         },
     },
 };
@@ -27,14 +29,14 @@ use prost::{Message, Name};
 use super::{
     any, headers,
     issues::{At, Issues},
-    metadata, value,
+    metadata, retry, value,
 };
 use crate::{
     filter::cors,
     http::header::HeaderName,
     route::{
-        Action, BackOff, Choice, Destination, DomainError, Domains, FilterConfigs, Forward, PathMatch, PerFilter, RequireTls, RetryOn,
-        RetryPolicy, Route, RouteConfig, RouteTable, TableSettings, Tree, Upgrade, VirtualHost,
+        Action, Choice, Destination, DomainError, Domains, FilterConfigs, Forward, GrpcTimeout, PathMatch, PerFilter, RequireTls,
+        RetryPolicy, Route, RouteConfig, RouteTable, StreamDuration, TableSettings, Tree, Upgrade, VirtualHost,
     },
 };
 
@@ -43,7 +45,6 @@ pub type CompileFilter<'f> = dyn FnMut(&str, &prost_types::Any, &At<'_>, &mut Is
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 const DEFAULT_BODY_LIMIT: u32 = 4096;
-const PREVIOUS_HOSTS: &str = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate";
 
 /// Compiles an encoded `RouteConfiguration` that stands at `at`. `filters` compiles the per-route configuration of a filter. The
 /// table is to be used only if no error was added to `issues`; there is none where the bytes cannot be decoded.
@@ -150,7 +151,7 @@ impl Compiler<'_, '_> {
     }
 
     fn virtual_host(&mut self, config: &proto::VirtualHost, at: &At<'_>) -> VirtualHost {
-        let retry = config.retry_policy.as_ref().map(|policy| Arc::new(self.retry_policy(policy, &at.field("retry_policy"))));
+        let retry = config.retry_policy.as_ref().map(|policy| Arc::new(retry::compile(policy, &at.field("retry_policy"), self.issues)));
         let inherited = Inherited {
             retry,
             hedge: config.hedge_policy.as_ref().is_some_and(|policy| policy.hedge_on_per_try_timeout),
@@ -251,10 +252,18 @@ impl Compiler<'_, '_> {
     fn forward(&mut self, config: &proto::RouteAction, path: Option<&PathMatch>, inherited: &Inherited, at: &At<'_>) -> Option<Forward> {
         let destination = self.destination(config, at);
         let path_rewrite = self.path_rewrite(config, path, at)?;
-        let own = config.retry_policy.as_ref().map(|policy| Arc::new(self.retry_policy(policy, &at.field("retry_policy"))));
+        let own = config.retry_policy.as_ref().map(|policy| Arc::new(retry::compile(policy, &at.field("retry_policy"), self.issues)));
         Some(Forward {
             timeout: value::limit(config.timeout.as_ref(), Some(DEFAULT_TIMEOUT), &at.field("timeout"), self.issues),
             idle_timeout: value::duration(config.idle_timeout.as_ref(), &at.field("idle_timeout"), self.issues),
+            stream_duration: config
+                .max_stream_duration
+                .as_ref()
+                .map(|d| Box::new(self.stream_duration(d, &at.field("max_stream_duration")))),
+            grpc_timeout: value::duration(config.max_grpc_timeout.as_ref(), &at.field("max_grpc_timeout"), self.issues).map(|max| {
+                let offset = value::duration(config.grpc_timeout_offset.as_ref(), &at.field("grpc_timeout_offset"), self.issues);
+                Box::new(GrpcTimeout { max, offset: offset.unwrap_or_default() })
+            }),
             retry: own.or_else(|| inherited.retry.clone()),
             hedge: config.hedge_policy.as_ref().map_or(inherited.hedge, |policy| policy.hedge_on_per_try_timeout),
             path_rewrite,
@@ -271,6 +280,15 @@ impl Compiler<'_, '_> {
         })
     }
 
+    fn stream_duration(&mut self, config: &MaxStreamDuration, at: &At<'_>) -> StreamDuration {
+        let mut field = |value: &Option<prost_types::Duration>, name| value::duration(value.as_ref(), &at.field(name), self.issues);
+        StreamDuration {
+            max: field(&config.max_stream_duration, "max_stream_duration"),
+            grpc_max: field(&config.grpc_timeout_header_max, "grpc_timeout_header_max"),
+            grpc_offset: field(&config.grpc_timeout_header_offset, "grpc_timeout_header_offset").unwrap_or_default(),
+        }
+    }
+
     fn upgrades(&mut self, list: &[proto::route_action::UpgradeConfig], at: &At<'_>) -> Vec<Upgrade> {
         let mut upgrades: Vec<Upgrade> = Vec::with_capacity(list.len());
         for (i, config) in list.iter().enumerate() {
@@ -284,54 +302,6 @@ impl Compiler<'_, '_> {
             upgrades.push(Upgrade { kind, enabled: config.enabled.unwrap_or(true) });
         }
         upgrades
-    }
-
-    fn retry_policy(&mut self, config: &proto::RetryPolicy, at: &At<'_>) -> RetryPolicy {
-        let (retry_on, unknown) = RetryOn::parse(&config.retry_on);
-        if !unknown.is_empty() {
-            let warning = at.field("retry_on").warning("unknown conditions have no effect, as in Envoy");
-            self.issues.push(warning.got(unknown.join(",")));
-        }
-        let avoid_previous_hosts = !config.retry_host_predicate.is_empty();
-        for (i, predicate) in config.retry_host_predicate.iter().enumerate() {
-            let retry_host_predicate_at = at.field("retry_host_predicate");
-            let known = match &predicate.config_type {
-                Some(retry_host_predicate::ConfigType::TypedConfig(any)) => type_name(any) == PREVIOUS_HOSTS,
-                None => predicate.name == "envoy.retry_host_predicates.previous_hosts",
-            };
-            if !known {
-                let issue = retry_host_predicate_at.index(i).unsupported("this predicate is not implemented");
-                self.issues.push(issue.got(&*predicate.name).expected(PREVIOUS_HOSTS));
-            }
-        }
-        let default = RetryPolicy::default();
-        RetryPolicy {
-            retry_on,
-            num_retries: config.num_retries.unwrap_or(default.num_retries),
-            per_try_timeout: value::limit(config.per_try_timeout.as_ref(), None, &at.field("per_try_timeout"), self.issues),
-            per_try_idle_timeout: value::limit(config.per_try_idle_timeout.as_ref(), None, &at.field("per_try_idle_timeout"), self.issues),
-            status_codes: config.retriable_status_codes.iter().filter_map(|code| u16::try_from(*code).ok()).collect(),
-            headers: headers::matchers(&config.retriable_headers, &at.field("retriable_headers"), self.issues),
-            request_headers: headers::matchers(&config.retriable_request_headers, &at.field("retriable_request_headers"), self.issues),
-            back_off: self.back_off(config, at),
-            avoid_previous_hosts,
-            host_selection_attempts: u32::try_from(config.host_selection_retry_max_attempts).unwrap_or(0).max(1),
-        }
-    }
-
-    fn back_off(&mut self, config: &proto::RetryPolicy, at: &At<'_>) -> BackOff {
-        let Some(config) = &config.retry_back_off else { return BackOff::default() };
-        let at = at.field("retry_back_off");
-        let least = Duration::from_millis(1);
-        let base = value::duration(config.base_interval.as_ref(), &at.field("base_interval"), self.issues);
-        let base = base.map_or(BackOff::default().base, |base| base.max(least));
-        let max = value::duration(config.max_interval.as_ref(), &at.field("max_interval"), self.issues);
-        let max = max.map_or(base.saturating_mul(10), |max| max.max(least));
-        if max < base {
-            let message = "retry_policy.max_interval must greater than or equal to the base_interval";
-            self.issues.push(at.field("max_interval").invalid(message).got(format!("{max:?}")));
-        }
-        BackOff { base, max }
     }
 
     fn filter_configs(&mut self, configs: &std::collections::BTreeMap<String, prost_types::Any>, at: &At<'_>) -> FilterConfigs {

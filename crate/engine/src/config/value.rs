@@ -34,11 +34,11 @@ pub fn duration(value: Option<&prost_types::Duration>, at: &At<'_>, issues: &mut
     }
 }
 
-/// A duration of which 0 means that there is none; `default` where it is not set.
+/// A duration of which 0 means that there is none; `default` where it is not set. In whole milliseconds, as in Envoy: less is 0.
 pub fn limit(value: Option<&prost_types::Duration>, default: Option<Duration>, at: &At<'_>, issues: &mut Issues) -> Option<Duration> {
     match value {
         None => default,
-        Some(_) => duration(value, at, issues).filter(|d| !d.is_zero()),
+        Some(_) => duration(value, at, issues).filter(|d| d.as_millis() > 0),
     }
 }
 

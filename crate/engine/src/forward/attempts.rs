@@ -12,18 +12,19 @@ use smallvec::SmallVec;
 use super::{
     Timeout,
     attempt::{Attempt, Limits, Progress},
+    controls::Controls,
     is_idempotent,
     policy::{Hosts, Retries},
 };
 use crate::{
-    cluster::{Cluster, Outcome, Priority},
+    cluster::{Cluster, Outcome},
     error::Failure,
     http::{
         header::{HeaderList, Known},
         headers,
         stream::Stream,
     },
-    route::{Forward, RouteMatch},
+    route::{Retriable, RouteMatch},
     upstream::request::Source,
     worker::timer::Deadline,
 };
@@ -39,9 +40,9 @@ pub struct Answered {
 /// The attempts at one request.
 pub struct Attempts<'a> {
     route: &'a RouteMatch,
-    action: &'a Forward,
     cluster: &'a Arc<Cluster>,
     source: &'a Source,
+    controls: &'a Controls<'a>,
     limits: Limits,
     timeout: Timeout<'a>,
     retries: Retries<'a>,
@@ -53,6 +54,8 @@ pub struct Attempts<'a> {
     stale_retried: bool,
     /// An interim answer came.
     begun: bool,
+    /// The attempt that ended last took longer than its limits allow.
+    was_late: bool,
 }
 
 /// A pause of nothing would be no deadline.
@@ -72,15 +75,29 @@ impl<'a> Attempts<'a> {
     /// No attempt yet.
     pub fn new(
         route: &'a RouteMatch,
-        action: &'a Forward,
         cluster: &'a Arc<Cluster>,
         source: &'a Source,
+        controls: &'a Controls<'a>,
         timeout: Timeout<'a>,
         limits: Limits,
         retries: Retries<'a>,
     ) -> Attempts<'a> {
         let (hosts, running, pause) = (Hosts::default(), SmallVec::new(), Deadline::default());
-        Attempts { route, action, cluster, source, limits, timeout, retries, hosts, running, pause, stale_retried: false, begun: false }
+        Attempts {
+            route,
+            cluster,
+            source,
+            controls,
+            limits,
+            timeout,
+            retries,
+            hosts,
+            running,
+            pause,
+            stale_retried: false,
+            was_late: false,
+            begun: false,
+        }
     }
 
     /// Whether an interim answer came, so that a failure is one behind the begin of the answer.
@@ -94,14 +111,15 @@ impl<'a> Attempts<'a> {
         loop {
             match poll_fn(|cx| self.poll(cx, stream)).await {
                 Event::Of(at, Progress::Answer(head)) => {
+                    self.was_late = false;
                     let wanted = self.retries.wants_answer(&head);
-                    if self.follows(at, wanted, stream) {
+                    if self.follows(at, wanted, Some(&head), stream) {
                         self.running[at].host().finished(Outcome::Error);
                         self.cluster.stats.retried(head.status());
                         // An answer without a body leaves its connection usable.
                         self.running[at].end_if_over();
                         self.running.remove(at);
-                    } else if wanted && self.others() {
+                    } else if wanted != Retriable::No && self.others() {
                         // Another may still do better.
                         self.running[at].host().finished(Outcome::Error);
                         self.running.remove(at);
@@ -111,6 +129,7 @@ impl<'a> Attempts<'a> {
                 }
                 Event::Of(at, Progress::Failed(failure)) => {
                     self.running[at].failed(&failure);
+                    self.was_late = false;
                     if self.is_stale(at, &failure, stream) {
                         self.running.remove(at);
                         self.begin(stream)?;
@@ -122,13 +141,15 @@ impl<'a> Attempts<'a> {
                 // Its answer began with an interim one: only the whole timeout ends it.
                 Event::Of(_, Progress::Late(Failure::PerTryTimeout)) if self.begun => {}
                 Event::Of(at, Progress::Late(_)) if self.limits.hedge => {
-                    if self.follows(at, true, stream) {
+                    self.was_late = true;
+                    if self.follows(at, Retriable::Yes, None, stream) {
                         self.running[at].hedged = true;
                         self.pause.set(Some(AT_ONCE));
                     }
                 }
                 Event::Of(at, Progress::Late(failure)) => {
                     self.running[at].failed(&failure);
+                    self.was_late = true;
                     let wanted = self.retries.wants_failure(&failure, true);
                     self.gave_up(at, wanted, failure, stream)?;
                 }
@@ -172,28 +193,22 @@ impl<'a> Attempts<'a> {
     fn begin(&mut self, stream: &mut Stream) -> Result<(), Failure> {
         stream.info.attempts += 1;
         let host = self.hosts.pick(stream, self.cluster, self.retries.policy())?;
-        if stream.info.attempts > 1
-            && let Some(left) = self.source.left(stream.info.started, self.action.timeout)
-            && stream.headers.contains(Known::EnvoyExpectedRqTimeoutMs)
-        {
-            let left = self
-                .limits
-                .per_try
-                .filter(|_| !self.limits.hedge)
-                .map_or(left, |t| left.min(u64::try_from(t.as_millis()).unwrap_or(u64::MAX)));
-            headers::set_number(&mut stream.headers, Known::EnvoyExpectedRqTimeoutMs, left);
+        if stream.info.attempts > 1 {
+            self.controls.tell(&mut stream.headers, self.source.elapsed(stream.info.started));
+            if self.route.vhost().is_timeout_retry_header {
+                stream.headers.set(Known::EnvoyIsTimeoutRetry, if self.was_late { b"true" } else { b"false" });
+            }
         }
         if self.route.vhost().request_attempt_count {
             headers::set_number(&mut stream.headers, Known::EnvoyAttemptCount, u64::from(stream.info.attempts));
         }
-        let priority = if self.action.high_priority { Priority::High } else { Priority::Default };
-        self.running.push(Attempt::begin(stream, self.cluster, host, priority, self.source, self.limits));
+        self.running.push(Attempt::begin(stream, self.cluster, host, self.retries.priority(), self.source, self.limits));
         Ok(())
     }
 
     /// Removes an attempt that ended with a failure, which is the answer where no other is left.
-    fn gave_up(&mut self, at: usize, wanted: bool, failure: Failure, stream: &mut Stream) -> Result<(), Failure> {
-        if self.follows(at, wanted, stream) {
+    fn gave_up(&mut self, at: usize, wanted: Retriable, failure: Failure, stream: &mut Stream) -> Result<(), Failure> {
+        if self.follows(at, wanted, None, stream) {
             self.running[at].host().finished(Outcome::Error);
         } else {
             self.charge(&self.running[at], &failure, stream);
@@ -206,17 +221,17 @@ impl<'a> Attempts<'a> {
     /// Counts the failure of an attempt that no other follows, as the answer that it would be; as in Envoy, of each such attempt.
     fn charge(&self, attempt: &Attempt, failure: &Failure, stream: &Stream) {
         if !self.begun {
-            self.cluster.stats.answer(failure.status(), stream.is_internal(), false);
+            self.cluster.stats.answer(self.controls.status(failure), stream.is_internal(), false);
             attempt.host().finished(Outcome::Error);
         }
     }
 
     /// Whether another attempt follows this one, whose end is worth one: it is then due after a pause.
-    fn follows(&mut self, at: usize, wanted: bool, stream: &mut Stream) -> bool {
+    fn follows(&mut self, at: usize, wanted: Retriable, answer: Option<&HeaderList>, stream: &mut Stream) -> bool {
         if self.running[at].hedged || self.source.error().is_some() || !self.source.can_replay() {
             return false;
         }
-        let Some(pause) = self.retries.next(wanted, stream) else { return false };
+        let Some(pause) = self.retries.next(wanted, answer, stream) else { return false };
         self.pause.set(Some(pause.max(AT_ONCE)));
         true
     }

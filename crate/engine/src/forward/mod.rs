@@ -3,6 +3,7 @@
 mod answer;
 mod attempt;
 mod attempts;
+mod controls;
 mod policy;
 
 use std::{
@@ -30,6 +31,7 @@ use crate::{
 use answer::Answer;
 use attempt::Limits;
 use attempts::{Answered, Attempts};
+use controls::Controls;
 use policy::Retries;
 
 /// Answers a request by its route.
@@ -78,33 +80,34 @@ async fn to_cluster(stream: &mut Stream, route: &RouteMatch, action: &Forward) -
     };
     stream.info.cluster = Some(cluster.clone());
 
-    let retry = action.retry.as_deref().filter(|policy| policy.applies_to(&stream.headers));
-    let own_headers = !stream.manager.suppress_envoy_headers;
-    let per_try = retry.and_then(|policy| policy.per_try_timeout).filter(|t| !t.is_zero());
-    if own_headers {
-        let attempt = route.vhost().request_attempt_count.then_some(1);
-        headers::edit_routed_request(&mut stream.headers, per_try.filter(|_| !action.hedge).or(action.timeout), attempt);
+    let mut controls = Controls::take(&mut stream.headers, action, cluster.settings.max_stream_duration, &stream.manager.router_settings)?;
+    if route.vhost().request_attempt_count {
+        headers::set_number(&mut stream.headers, Known::EnvoyAttemptCount, 1);
     }
-    route.finalize_request_headers(&mut stream.headers, &stream.info, own_headers);
+    route.finalize_request_headers(&mut stream.headers, &stream.info, controls.own_headers);
+    controls.take_retries(&mut stream.headers, action);
 
-    let keep = if retry.is_some() || is_idempotent(stream.headers.method()) { replay_limit(stream, route) } else { 0 };
+    let keep = if controls.retry.is_some() || is_idempotent(stream.headers.method()) { replay_limit(stream, route) } else { 0 };
     let source = Source::new(std::mem::take(&mut stream.body), keep);
     let timer = stream.timer.clone();
     let (outcome, begun) = {
-        let timeout = Timeout { timer: &timer, source: &source, after: action.timeout };
-        let limits = Limits { per_try, idle: retry.and_then(|policy| policy.per_try_idle_timeout), hedge: action.hedge };
+        let timeout = Timeout { timer: &timer, source: &source, after: controls.timeout };
+        let limits = Limits { per_try: controls.per_try, idle: controls.per_try_idle, hedge: controls.hedge };
         let priority = if action.high_priority { Priority::High } else { Priority::Default };
-        let retries = Retries::new(retry, &cluster, priority);
-        let mut attempts = Attempts::new(route, action, &cluster, &source, timeout, limits, retries);
+        let retries = Retries::new(controls.retry.as_deref(), &cluster, priority);
+        let mut attempts = Attempts::new(route, &cluster, &source, &controls, timeout, limits, retries);
         let outcome = attempts.run(stream).await;
         (outcome, attempts.begun())
     };
+    if controls.retry.is_some() && source.overflowed() {
+        cluster.stats.retry_or_shadow_abandoned().inc();
+    }
     source.forget();
     match outcome {
-        Ok(answered) => Ok(respond(stream, route, &cluster, answered, source, own_headers)),
+        Ok(answered) => Ok(respond(stream, route, &cluster, answered, source, controls.own_headers)),
         Err(failure) => {
             timer.borrow_mut().set(None);
-            Err(fail(stream, &cluster, failure, &source, begun))
+            Err(fail(stream, &cluster, failure, &source, &controls, begun))
         }
     }
 }
@@ -144,7 +147,7 @@ fn respond(
 }
 
 /// The local reply to a request that no attempt could answer.
-fn fail(stream: &mut Stream, cluster: &Cluster, failure: Failure, source: &Source, begun: bool) -> LocalReply {
+fn fail(stream: &mut Stream, cluster: &Cluster, failure: Failure, source: &Source, controls: &Controls<'_>, begun: bool) -> LocalReply {
     if let Some(BodyError::ClientProtocol(detail)) = source.error() {
         return LocalReply::new(400, "Bad Request", detail).flag(Flags::DOWNSTREAM_PROTOCOL_ERROR).closing();
     }
@@ -160,11 +163,16 @@ fn fail(stream: &mut Stream, cluster: &Cluster, failure: Failure, source: &Sourc
         stream.info.upstream_failure = Some(reason.clone());
     }
     let detail = if begun { failure.detail_after_begin() } else { failure.detail() };
-    let reply = LocalReply::new(failure.status(), failure.body(stream.info.attempts > 1), detail).flag(failure.flag());
-    match failure {
-        Failure::Overflow => reply.header(Known::EnvoyOverloaded, b"true"),
-        _ => reply,
+    let status = controls.status(&failure);
+    let body = if status == 204 { String::new() } else { failure.body(stream.info.attempts > 1) };
+    let mut reply = LocalReply::new(status, body, detail).flag(failure.flag());
+    if failure == Failure::Overflow && controls.own_headers {
+        reply = reply.header(Known::EnvoyOverloaded, b"true");
     }
+    if stream.info.route.as_ref().is_some_and(|route| route.vhost().response_attempt_count) {
+        headers::set_number(&mut reply.headers, Known::EnvoyAttemptCount, u64::from(stream.info.attempts));
+    }
+    reply
 }
 
 /// The route's timeout: runs from the end of the request.

@@ -1,13 +1,16 @@
 //! Whether and when another attempt follows one that ended, and at which host.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use crate::{
     balance,
     cluster::{Cluster, Host, Permit, Priority},
     error::{Failure, Flags},
     http::{header::HeaderList, stream::Stream},
-    route::{Retriable, RetryPolicy},
+    route::{Pause, Retriable, RetryPolicy},
 };
 
 /// What is left of a request's retry policy; without one nothing is tried again.
@@ -37,21 +40,26 @@ impl<'a> Retries<'a> {
         self.permit = None;
     }
 
+    /// Which thresholds the request counts against.
+    pub fn priority(&self) -> Priority {
+        self.priority
+    }
+
     /// Whether the policy wants another attempt behind this answer.
-    pub fn wants_answer(&self, head: &HeaderList) -> bool {
-        self.policy.is_some_and(|policy| policy.answer(head) == Retriable::Yes)
+    pub fn wants_answer(&self, head: &HeaderList) -> Retriable {
+        self.policy.map_or(Retriable::No, |policy| policy.answer(head))
     }
 
     /// Whether the policy wants another attempt behind this failure; `sent` tells whether the request had a connection.
-    pub fn wants_failure(&self, failure: &Failure, sent: bool) -> bool {
-        self.policy.is_some_and(|policy| policy.failure(failure, sent) == Retriable::Yes)
+    pub fn wants_failure(&self, failure: &Failure, sent: bool) -> Retriable {
+        self.policy.map_or(Retriable::No, |policy| policy.failure(failure, sent))
     }
 
-    /// Decides about another attempt behind one whose end wants it or does not: the pause before it, or none.
-    pub fn next(&mut self, wanted: bool, stream: &mut Stream) -> Option<Duration> {
+    /// Decides about another attempt behind one whose end, with this answer or none, wants it or does not: the pause before it, or none.
+    pub fn next(&mut self, wanted: Retriable, answer: Option<&HeaderList>, stream: &mut Stream) -> Option<Duration> {
         let policy = self.policy?;
         let stats = &self.cluster.stats;
-        if !wanted {
+        if wanted == Retriable::No {
             if self.permit.take().is_some() {
                 stats.upstream_rq_retry_success().inc();
             }
@@ -70,10 +78,22 @@ impl<'a> Retries<'a> {
             return None;
         }
         stats.upstream_rq_retry().inc();
-        stats.upstream_rq_retry_backoff_exponential().inc();
-        let pause = policy.back_off.pause(self.done, stream.worker.random.next());
+        let retry = self.done;
         self.done += 1;
-        Some(pause)
+        if wanted == Retriable::AtOnce {
+            return Some(Duration::ZERO);
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Some(match policy.pause(retry, answer, now, stream.worker.random.next()) {
+            Pause::Exponential(pause) => {
+                stats.upstream_rq_retry_backoff_exponential().inc();
+                pause
+            }
+            Pause::RateLimited(pause) => {
+                stats.upstream_rq_retry_backoff_ratelimited().inc();
+                pause
+            }
+        })
     }
 }
 

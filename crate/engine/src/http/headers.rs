@@ -140,35 +140,52 @@ const EDGE: u128 = mask(&[
     Known::EnvoyOriginalHost,
 ]);
 
-/// The router reads these and never sends them upstream.
-const ROUTER: u128 = mask(&[
-    Known::EnvoyRetryOn,
-    Known::EnvoyRetryGrpcOn,
-    Known::EnvoyMaxRetries,
-    Known::EnvoyHedgeOnPerTryTimeout,
-    Known::EnvoyRetriableStatusCodes,
-    Known::EnvoyRetriableHeaderNames,
+/// The router reads these before the route's header edits, and never sends a client's upstream.
+const CONTROLS: u128 = mask(&[
     Known::EnvoyUpstreamAltStatName,
     Known::EnvoyUpstreamRqTimeoutMs,
     Known::EnvoyUpstreamRqPerTryTimeoutMs,
     Known::EnvoyUpstreamRqTimeoutAltResponse,
     Known::EnvoyUpstreamStreamDurationMs,
+    Known::EnvoyHedgeOnPerTryTimeout,
 ]);
 
-/// The router's own part, before the route's header edits: removes the client's controls and writes `x-envoy-expected-rq-timeout-ms` and,
-/// with `include_request_attempt_count`, `x-envoy-attempt-count`.
+/// The router reads these behind the route's header edits, and never sends them upstream.
+const RETRY_CONTROLS: u128 = mask(&[
+    Known::EnvoyRetryOn,
+    Known::EnvoyRetryGrpcOn,
+    Known::EnvoyMaxRetries,
+    Known::EnvoyRetriableStatusCodes,
+    Known::EnvoyRetriableHeaderNames,
+    Known::EnvoyHedgeOnPerTryTimeout,
+    Known::EnvoyUpstreamRqPerTryTimeoutMs,
+]);
+
+/// Takes the control headers of a request out, except those about retries, and calls `set` with each.
 ///
-/// `expected` is the per-try timeout, or the route's where there is none; nothing is written below 1 ms.
-pub fn edit_routed_request(headers: &mut HeaderList, expected: Option<Duration>, attempt: Option<u32>) {
+/// With `respect_expected`, `x-envoy-expected-rq-timeout-ms` is one of them; it stays, and so does then `x-envoy-upstream-rq-timeout-ms`,
+/// which is not read.
+pub fn take_controls(headers: &mut HeaderList, respect_expected: bool, mut set: impl FnMut(Known, &[u8])) {
     let present = Present::of(headers);
-    present.remove(headers, ROUTER);
-    match expected.map_or(0, |expected| expected.as_millis()) {
-        0 => {}
-        millis => set_number(headers, Known::EnvoyExpectedRqTimeoutMs, u64::try_from(millis).unwrap_or(u64::MAX)),
+    let mut taken = CONTROLS;
+    if respect_expected && let Some(expected) = headers.get(Known::EnvoyExpectedRqTimeoutMs) {
+        set(Known::EnvoyExpectedRqTimeoutMs, expected);
+        taken &= !mask(&[Known::EnvoyUpstreamRqTimeoutMs]);
     }
-    if let Some(attempt) = attempt {
-        set_number(headers, Known::EnvoyAttemptCount, u64::from(attempt));
+    if present.0 & taken != 0 {
+        headers.iter().filter(|(known, ..)| taken & 1 << *known as u8 != 0).for_each(|(known, _, value)| set(known, value));
+        present.remove(headers, taken);
     }
+}
+
+/// Whether a request has control headers about retries.
+pub fn has_retry_controls(headers: &HeaderList) -> bool {
+    Present::of(headers).0 & RETRY_CONTROLS != 0
+}
+
+/// Removes the control headers about retries.
+pub fn remove_retry_controls(headers: &mut HeaderList) {
+    Present(RETRY_CONTROLS).remove(headers, RETRY_CONTROLS);
 }
 
 /// Writes a number as a header's value in place of what is there.

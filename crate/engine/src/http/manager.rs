@@ -9,7 +9,7 @@ use super::{
     headers::{self, RequestContext, ResponseContext},
     local_reply::{LocalReplies, LocalReply},
     normalize,
-    settings::ConnectionManager,
+    settings::{ConnectionManager, Router},
     stream::{Response, Stream},
 };
 use crate::{
@@ -40,8 +40,8 @@ pub struct Manager {
     pub access_log: Vec<AccessLog>,
     /// `local_reply_config`
     pub local_replies: Option<LocalReplies>,
-    /// The router's `suppress_envoy_headers`.
-    pub suppress_envoy_headers: bool,
+    /// All that the configuration says of the router, which is the last filter.
+    pub router_settings: Router,
     /// `http.<stat_prefix>`
     pub stats: HttpStats,
     /// `http.<stat_prefix>`, the router's part.

@@ -4,7 +4,10 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use super::{client_certificate::ForwardClientCert, header::HeaderName};
+use super::{
+    client_certificate::ForwardClientCert,
+    header::{HeaderName, Known},
+};
 use crate::cidr::Cidr;
 use crate::{route::StringMatch, worker::random::Random};
 
@@ -135,6 +138,17 @@ impl ConnectionManager {
     pub fn allows_upgrade(&self, kind: &[u8]) -> bool {
         self.upgrades.iter().find(|u| u.kind.as_bytes().eq_ignore_ascii_case(kind)).is_some_and(|u| u.enabled)
     }
+}
+
+/// The router filter's own configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Router {
+    /// `suppress_envoy_headers`: no `x-envoy-…` header is written; default false.
+    pub suppress_envoy_headers: bool,
+    /// `respect_expected_rq_timeout`: `x-envoy-expected-rq-timeout-ms` of an internal request is its timeout; default false.
+    pub respect_expected_rq_timeout: bool,
+    /// `strict_check_headers`: control headers whose value must be readable, else the request is answered 400.
+    pub strict_check_headers: Vec<Known>,
 }
 
 /// `codec_type`.

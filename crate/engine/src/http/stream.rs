@@ -63,11 +63,6 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Whether the request came from inside (`x-envoy-internal`), which stats tell apart.
-    pub fn is_internal(&self) -> bool {
-        self.headers.get(Known::EnvoyInternal) == Some(b"true")
-    }
-
     /// The route; chosen anew where a filter has cleared it. The same one stands in `info`.
     pub fn route(&mut self) -> Option<&RouteMatch> {
         if std::mem::take(&mut self.route_cleared) {
@@ -94,6 +89,11 @@ impl Stream {
         self.route()?;
         let name = self.info.route.as_ref()?.cluster(&self.headers);
         self.snapshot.cluster(name).cloned()
+    }
+
+    /// Whether the request came from inside (`x-envoy-internal`), which stats tell apart.
+    pub fn is_internal(&self) -> bool {
+        self.headers.get(Known::EnvoyInternal) == Some(b"true")
     }
 
     /// The answer that a local reply makes; flags and detail are noted.

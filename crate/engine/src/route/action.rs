@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    duration::{GrpcTimeout, StreamDuration},
     matcher::{PathMatch, without_query},
     mutation::HeaderMutations,
     pattern::Rewrite,
@@ -32,6 +33,10 @@ pub struct Forward {
     pub destination: Destination,
     /// `timeout`; default 15 s, absent where the configuration says 0.
     pub timeout: Option<Duration>,
+    /// `max_stream_duration`; where it is there, `timeout` has no say.
+    pub stream_duration: Option<Box<StreamDuration>>,
+    /// `max_grpc_timeout` and `grpc_timeout_offset`
+    pub grpc_timeout: Option<Box<GrpcTimeout>>,
     /// `idle_timeout`, in place of the connection manager's; zero disables it.
     pub idle_timeout: Option<Duration>,
     /// `retry_policy` of the route, else of the virtual host.
@@ -186,6 +191,26 @@ pub enum HostRewrite {
 }
 
 impl Forward {
+    /// To this cluster, with Envoy's defaults.
+    #[cfg(test)]
+    pub(crate) fn to(cluster: &str) -> Forward {
+        Forward {
+            destination: Destination::Cluster(cluster.into()),
+            timeout: Some(Duration::from_secs(15)),
+            stream_duration: None,
+            grpc_timeout: None,
+            idle_timeout: None,
+            retry: None,
+            hedge: false,
+            path_rewrite: PathRewrite::None,
+            host_rewrite: HostRewrite::None,
+            append_x_forwarded_host: false,
+            cluster_not_found_status: 503,
+            upgrades: Vec::new(),
+            high_priority: false,
+        }
+    }
+
     /// Whether the route says that an upgrade of this kind is allowed; `None` where it says nothing.
     pub fn upgrade_enabled(&self, kind: &[u8]) -> Option<bool> {
         self.upgrades.iter().find(|u| u.kind.as_bytes().eq_ignore_ascii_case(kind)).map(|u| u.enabled)

@@ -4,6 +4,7 @@
 //! [`RouteMatch`] that it gives pins the table for the stream.
 
 mod action;
+mod duration;
 mod index;
 mod matcher;
 mod mutation;
@@ -18,12 +19,13 @@ mod tree;
 pub use action::{
     Action, Choice, Destination, DirectResponse, Forward, HostRewrite, PathRedirect, PathRewrite, Redirect, Upgrade, WeightedCluster,
 };
+pub use duration::{GrpcTimeout, StreamDuration, set_grpc_timeout};
 pub use matcher::{
     Conditions, CookieMatch, FilterStateMatch, HeaderMatch, HeaderTest, Lookup, PathMatch, QueryMatch, RuntimeFraction, TlsMatch,
 };
 pub use mutation::{AppendAction, HeaderAddition, HeaderMutations, HeaderValue};
 pub use pattern::{Case, Pattern, Rewrite, StringMatch};
-pub use retry::{BackOff, Retriable, RetryOn, RetryPolicy};
+pub use retry::{BackOff, Pause, RateLimited, ResetFormat, Retriable, RetryOn, RetryPolicy, number};
 pub use table::{
     DomainError, Domains, FilterConfigs, PerFilter, RequireTls, Route, RouteConfig, RouteKind, RouteMatch, RouteTable, TableSettings,
     VirtualHost,

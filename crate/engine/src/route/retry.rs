@@ -5,10 +5,10 @@ use std::{
     time::Duration,
 };
 
-use super::matcher::HeaderMatch;
+use super::matcher::{HeaderMatch, HeaderTest};
 use crate::{
     error::Failure,
-    http::header::{HeaderList, Known},
+    http::header::{HeaderList, HeaderName, Known},
 };
 
 /// Conditions of `retry_on`, as a set.
@@ -70,6 +70,23 @@ impl RetryOn {
         (set, unknown)
     }
 
+    /// The conditions on `grpc-status`, which `x-envoy-retry-grpc-on` takes and `x-envoy-retry-on` does not.
+    pub const GRPC: RetryOn = RetryOn(
+        RetryOn::GRPC_CANCELLED.0
+            | RetryOn::GRPC_DEADLINE_EXCEEDED.0
+            | RetryOn::GRPC_INTERNAL.0
+            | RetryOn::GRPC_RESOURCE_EXHAUSTED.0
+            | RetryOn::GRPC_UNAVAILABLE.0,
+    );
+
+    /// Reads the list of a control header, which takes the conditions on `grpc-status` (`grpc`) or all others; gives what it understood,
+    /// and whether that was everything.
+    pub fn of_header(text: &[u8], grpc: bool) -> (RetryOn, bool) {
+        let (set, unknown) = RetryOn::parse(std::str::from_utf8(text).unwrap_or("?"));
+        let allowed = if grpc { RetryOn::GRPC.0 } else { !RetryOn::GRPC.0 };
+        (RetryOn(set.0 & allowed), unknown.is_empty() && set.0 & !allowed == 0)
+    }
+
     /// Whether any condition of `other` is in the set.
     pub fn any(self, other: RetryOn) -> bool {
         self.0 & other.0 != 0
@@ -100,6 +117,8 @@ pub struct RetryPolicy {
     pub request_headers: Vec<HeaderMatch>,
     /// `retry_back_off`
     pub back_off: BackOff,
+    /// `rate_limited_retry_back_off`: an answer that tells when to come again decides the pause.
+    pub rate_limited: Option<RateLimited>,
     /// `retry_host_predicate` holds `previous_hosts`: hosts that were tried before are passed over.
     pub avoid_previous_hosts: bool,
     /// `host_selection_retry_max_attempts`: how often a host is chosen anew for that; default 1.
@@ -117,6 +136,7 @@ impl Default for RetryPolicy {
             headers: Vec::new(),
             request_headers: Vec::new(),
             back_off: BackOff::default(),
+            rate_limited: None,
             avoid_previous_hosts: false,
             host_selection_attempts: 1,
         }
@@ -128,8 +148,10 @@ impl Default for RetryPolicy {
 pub enum Retriable {
     /// The policy does not cover it.
     No,
-    /// Worth another attempt.
+    /// Worth another attempt, after a pause.
     Yes,
+    /// Worth another attempt at once: the answer was 425.
+    AtOnce,
 }
 
 impl RetryPolicy {
@@ -138,20 +160,44 @@ impl RetryPolicy {
         !self.retry_on.is_empty() && (self.request_headers.is_empty() || self.request_headers.iter().any(|m| m.matches(request)))
     }
 
+    /// Takes up what the control headers of a request say of retries.
+    pub fn merge(&mut self, request: &HeaderList) {
+        if let Some(list) = request.get(Known::EnvoyRetryOn) {
+            self.retry_on |= RetryOn::of_header(list, false).0;
+        }
+        if let Some(list) = request.get(Known::EnvoyRetryGrpcOn) {
+            self.retry_on |= RetryOn::of_header(list, true).0;
+        }
+        if let Some(max) = request.get(Known::EnvoyMaxRetries).and_then(number) {
+            self.num_retries = u32::try_from(max).unwrap_or(u32::MAX);
+        }
+        let items = |name| request.get(name).unwrap_or_default().split(|b| *b == b',').map(<[u8]>::trim_ascii);
+        let codes = items(Known::EnvoyRetriableStatusCodes).filter_map(|code| u16::try_from(number(code)?).ok());
+        self.status_codes.extend(codes);
+        let names = items(Known::EnvoyRetriableHeaderNames).filter(|name| !name.is_empty()).filter_map(|n| std::str::from_utf8(n).ok());
+        self.headers.extend(names.map(|name| HeaderMatch {
+            name: HeaderName::new(name),
+            test: HeaderTest::Present(true),
+            invert: false,
+            missing_is_empty: false,
+        }));
+    }
+
     /// Whether an attempt with this answer is worth another.
     pub fn answer(&self, response: &HeaderList) -> Retriable {
         let status = response.status();
         let on = |condition| self.retry_on.any(condition);
-        if response.contains(Known::EnvoyOverloaded) {
-            return Retriable::No;
-        }
         if response.contains(Known::EnvoyRateLimited) {
             return yes(on(RetryOn::ENVOY_RATE_LIMITED));
         }
-        yes((on(RetryOn::SERVER_ERROR) && (500..600).contains(&status))
+        let by_code = on(RetryOn::RETRIABLE_STATUS_CODES) && self.status_codes.contains(&status);
+        if by_code && status == 425 {
+            return Retriable::AtOnce;
+        }
+        yes(by_code
+            || (on(RetryOn::SERVER_ERROR) && (500..600).contains(&status))
             || (on(RetryOn::GATEWAY_ERROR) && (502..505).contains(&status))
             || (on(RetryOn::RETRIABLE_4XX) && status == 409)
-            || (on(RetryOn::RETRIABLE_STATUS_CODES) && self.status_codes.contains(&status))
             || (on(RetryOn::RETRIABLE_HEADERS) && self.headers.iter().any(|m| m.matches(response)))
             || grpc(response).is_some_and(on))
     }
@@ -168,6 +214,28 @@ impl RetryPolicy {
                 || (on(RetryOn::RESET_BEFORE_REQUEST) && !request_started)),
         }
     }
+
+    /// The pause before retry number `retry` (from 0) behind this answer, or behind a failure. `now` is the time since 1970.
+    pub fn pause(&self, retry: u32, answer: Option<&HeaderList>, now: Duration, random: u64) -> Pause {
+        match answer.and_then(|answer| self.rate_limited.as_ref()?.interval(answer, now)) {
+            Some(interval) => Pause::RateLimited(with_lower_bound(interval, random)),
+            None => Pause::Exponential(self.back_off.pause(retry, random)),
+        }
+    }
+}
+
+/// A pause before another attempt, and what decided it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// `retry_back_off`
+    Exponential(Duration),
+    /// `rate_limited_retry_back_off`
+    RateLimited(Duration),
+}
+
+/// A number as Envoy reads one out of a header: digits, with space around them and a plus sign before them allowed.
+pub fn number(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text.trim_ascii()).ok()?.parse().ok()
 }
 
 fn yes(yes: bool) -> Retriable {
@@ -207,4 +275,43 @@ impl BackOff {
         let bound = u64::try_from(bound.as_micros()).unwrap_or(u64::MAX).max(1);
         Duration::from_micros(random % bound)
     }
+}
+
+/// `RateLimitedRetryBackOff`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RateLimited {
+    /// `reset_headers`: the first that tells an interval counts.
+    pub headers: Vec<(HeaderName, ResetFormat)>,
+    /// `max_interval`; default 300 s: longer ones are not believed.
+    pub max: Duration,
+}
+
+/// `RetryPolicy.ResetHeaderFormat`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetFormat {
+    /// `SECONDS`: how long to wait.
+    Seconds,
+    /// `UNIX_TIMESTAMP`: when to come again, in seconds since 1970.
+    UnixTimestamp,
+}
+
+impl RateLimited {
+    /// How long an answer asks to wait; `now` is the time since 1970. Less than 2 ms is no wait.
+    fn interval(&self, answer: &HeaderList, now: Duration) -> Option<Duration> {
+        let told = |(name, format): &(HeaderName, ResetFormat)| {
+            let value = number(answer.get_name(name)?)?;
+            let seconds = match format {
+                ResetFormat::Seconds => value,
+                ResetFormat::UnixTimestamp => value.checked_sub(now.as_secs())?,
+            };
+            Some(Duration::from_secs(seconds)).filter(|interval| *interval <= self.max)
+        };
+        self.headers.iter().find_map(told).filter(|interval| *interval > Duration::from_millis(1))
+    }
+}
+
+/// The interval, and at random up to half of it more.
+fn with_lower_bound(interval: Duration, random: u64) -> Duration {
+    let half = u64::try_from(interval.as_millis() / 2).unwrap_or(u64::MAX).max(1);
+    interval + Duration::from_millis(random % half)
 }

@@ -32,19 +32,7 @@ fn request(host: &str, path: &str) -> HeaderList {
 }
 
 fn forward(cluster: &str) -> Forward {
-    Forward {
-        destination: Destination::Cluster(cluster.into()),
-        timeout: Some(Duration::from_secs(15)),
-        idle_timeout: None,
-        retry: None,
-        path_rewrite: PathRewrite::None,
-        host_rewrite: HostRewrite::None,
-        append_x_forwarded_host: false,
-        cluster_not_found_status: 503,
-        upgrades: Vec::new(),
-        hedge: false,
-        high_priority: false,
-    }
+    Forward::to(cluster)
 }
 
 fn to(path: PathMatch, cluster: &str) -> Route {
@@ -526,7 +514,7 @@ fn retry_conditions() {
         ("reset,connect-failure", 503, "", false),
         ("retriable-headers", 200, "x-again", true),
         ("5xx", 200, "x-again", false),
-        ("5xx", 503, "x-envoy-overloaded", false),
+        ("5xx", 503, "x-envoy-overloaded", true),
         ("5xx", 503, "x-envoy-ratelimited", false),
         ("5xx, envoy-ratelimited", 429, "x-envoy-ratelimited", true),
     ] {
@@ -560,6 +548,40 @@ fn retry_conditions() {
         assert_eq!(policy(on).failure(&failure, started) == Retriable::Yes, want, "{on} {failure:?}");
     }
     assert_eq!(RetryOn::parse("5xx, nonsense,,").1, ["nonsense"]);
+}
+
+#[test]
+fn an_answer_of_425_is_retried_at_once() {
+    let policy = RetryPolicy { retry_on: RetryOn::RETRIABLE_STATUS_CODES, status_codes: vec![425, 418], ..RetryPolicy::default() };
+    let answer = |status| {
+        let mut answer = HeaderList::new();
+        answer.set_status(status);
+        policy.answer(&answer)
+    };
+    assert_eq!([425, 418, 503].map(answer), [Retriable::AtOnce, Retriable::Yes, Retriable::No]);
+}
+
+#[test]
+fn an_answer_may_tell_when_to_come_again() {
+    let seconds = Duration::from_secs;
+    let headers = vec![(HeaderName::new("x-reset"), ResetFormat::UnixTimestamp), (HeaderName::new("Retry-After"), ResetFormat::Seconds)];
+    let policy = RetryPolicy { rate_limited: Some(RateLimited { headers, max: seconds(60) }), ..RetryPolicy::default() };
+    let pause = |headers: &[(&str, &str)], random| {
+        let mut answer = HeaderList::new();
+        answer.set_status(503);
+        headers.iter().for_each(|(name, value)| answer.append(name.as_bytes(), value.as_bytes()));
+        policy.pause(0, Some(&answer), seconds(1_000_000), random)
+    };
+    // What is told is the least; up to half of it comes on top.
+    assert_eq!(pause(&[("retry-after", "10")], 0), Pause::RateLimited(seconds(10)));
+    assert_eq!(pause(&[("retry-after", "10")], 4_999), Pause::RateLimited(Duration::from_millis(14_999)));
+    assert_eq!(pause(&[("retry-after", "10"), ("x-reset", "1000030")], 0), Pause::RateLimited(seconds(30)));
+    assert_eq!(pause(&[("retry-after", "10"), ("x-reset", "1000061")], 0), Pause::RateLimited(seconds(10)), "over the bound");
+    assert_eq!(pause(&[("x-reset", "999999")], 0), Pause::Exponential(Duration::ZERO), "in the past");
+    for told in ["0", "soon", "-1", "", "99999999999999999999"] {
+        assert_eq!(pause(&[("retry-after", told)], 7), Pause::Exponential(Duration::from_micros(7)), "{told}");
+    }
+    assert_eq!(policy.pause(0, None, seconds(0), 7), Pause::Exponential(Duration::from_micros(7)), "a reset tells nothing");
 }
 
 #[test]

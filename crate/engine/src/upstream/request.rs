@@ -27,6 +27,8 @@ struct Replay {
     /// How many frames were pulled in all; `kept` holds all of them while `keeping`.
     pulled: usize,
     keeping: bool,
+    /// It was kept until it was over the limit.
+    overflowed: bool,
     size: usize,
     limit: usize,
     ended: Option<Instant>,
@@ -39,7 +41,8 @@ impl Source {
         if body.is_end() {
             return Source(None);
         }
-        let replay = Replay { body, kept: Vec::new(), pulled: 0, keeping: limit > 0, size: 0, limit, ended: None, error: None };
+        let replay =
+            Replay { body, kept: Vec::new(), pulled: 0, keeping: limit > 0, overflowed: false, size: 0, limit, ended: None, error: None };
         Source(Some(Rc::new(RefCell::new(replay))))
     }
 
@@ -66,6 +69,11 @@ impl Source {
         })
     }
 
+    /// Whether the body was over the limit, so that no later attempt would see all of it.
+    pub fn overflowed(&self) -> bool {
+        self.0.as_ref().is_some_and(|r| r.borrow().overflowed)
+    }
+
     /// No further attempt will be made: what was kept is let go as it is sent.
     pub fn forget(&self) {
         if let Some(replay) = &self.0 {
@@ -83,11 +91,10 @@ impl Source {
         self.0.as_ref().and_then(|r| r.borrow().ended)
     }
 
-    /// How many ms are left of a timeout that runs from the end of the request, at least 1; nothing without one, or while it does not run.
-    pub fn left(&self, started: Instant, timeout: Option<Duration>) -> Option<u64> {
-        let from = self.ended().or_else(|| self.is_empty().then_some(started))?;
-        let left = timeout?.saturating_sub(from.elapsed());
-        Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1))
+    /// How long ago the request was over, which `started` at that moment; zero while it is not.
+    pub fn elapsed(&self, started: Instant) -> Duration {
+        let over = self.ended().or_else(|| self.is_empty().then_some(started));
+        over.map(|over| over.elapsed()).unwrap_or_default()
     }
 
     /// Why the client's body broke off.
@@ -135,6 +142,7 @@ impl Cursor {
                 if replay.keeping && replay.size <= replay.limit {
                     replay.kept.push(frame.clone());
                 } else {
+                    replay.overflowed |= replay.keeping;
                     replay.keeping = false;
                     replay.kept = Vec::new();
                 }
@@ -179,6 +187,6 @@ mod tests {
     fn what_is_over_the_limit_is_not_kept() {
         let source = Source::new(Body::full(Bytes::from_static(b"hello")), 4);
         assert_eq!(drain(&mut source.cursor()), b"hello");
-        assert!(!source.can_replay());
+        assert!(!source.can_replay() && source.overflowed());
     }
 }

@@ -588,6 +588,18 @@ pub(crate) fn is_joined_in_request(known: Known) -> bool {
             | EnvoyOriginalPath
             | EnvoyOriginalHost
             | EnvoyIsTimeoutRetry
+            | EnvoyExpectedRqTimeoutMs
+            | EnvoyHedgeOnPerTryTimeout
+            | EnvoyMaxRetries
+            | EnvoyRetriableHeaderNames
+            | EnvoyRetriableStatusCodes
+            | EnvoyRetryGrpcOn
+            | EnvoyRetryOn
+            | EnvoyUpstreamAltStatName
+            | EnvoyUpstreamRqPerTryTimeoutMs
+            | EnvoyUpstreamRqTimeoutAltResponse
+            | EnvoyUpstreamRqTimeoutMs
+            | EnvoyUpstreamStreamDurationMs
             | ProxyStatus
             | AccessControlRequestMethod
             | AccessControlRequestHeaders

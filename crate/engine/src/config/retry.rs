@@ -1,0 +1,86 @@
+//! Compiles `RetryPolicy`.
+
+use std::time::Duration;
+
+use plenipo_api::proto::envoy::config::route::v3::{
+    self as proto,
+    retry_policy::{RateLimitedRetryBackOff, ResetHeaderFormat, RetryBackOff, retry_host_predicate},
+};
+
+use super::{
+    any, headers,
+    issues::{At, Issues},
+    value,
+};
+use crate::{
+    http::header::HeaderName,
+    route::{BackOff, RateLimited, ResetFormat, RetryOn, RetryPolicy},
+};
+
+const PREVIOUS_HOSTS: &str = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate";
+/// Envoy's default for `rate_limited_retry_back_off.max_interval`.
+const MAX_RESET: Duration = Duration::from_secs(300);
+
+/// Compiles a retry policy that stands at `at`.
+pub fn compile(config: &proto::RetryPolicy, at: &At<'_>, issues: &mut Issues) -> RetryPolicy {
+    let (retry_on, unknown) = RetryOn::parse(&config.retry_on);
+    if !unknown.is_empty() {
+        let warning = at.field("retry_on").warning("unknown conditions have no effect, as in Envoy");
+        issues.push(warning.got(unknown.join(",")));
+    }
+    let default = RetryPolicy::default();
+    RetryPolicy {
+        retry_on,
+        num_retries: config.num_retries.unwrap_or(default.num_retries),
+        per_try_timeout: value::limit(config.per_try_timeout.as_ref(), None, &at.field("per_try_timeout"), issues),
+        per_try_idle_timeout: value::limit(config.per_try_idle_timeout.as_ref(), None, &at.field("per_try_idle_timeout"), issues),
+        status_codes: config.retriable_status_codes.iter().filter_map(|code| u16::try_from(*code).ok()).collect(),
+        headers: headers::matchers(&config.retriable_headers, &at.field("retriable_headers"), issues),
+        request_headers: headers::matchers(&config.retriable_request_headers, &at.field("retriable_request_headers"), issues),
+        back_off: config.retry_back_off.as_ref().map_or(default.back_off, |b| back_off(b, &at.field("retry_back_off"), issues)),
+        rate_limited: config
+            .rate_limited_retry_back_off
+            .as_ref()
+            .map(|b| rate_limited(b, &at.field("rate_limited_retry_back_off"), issues)),
+        avoid_previous_hosts: avoid_previous_hosts(config, &at.field("retry_host_predicate"), issues),
+        host_selection_attempts: u32::try_from(config.host_selection_retry_max_attempts).unwrap_or(0).max(1),
+    }
+}
+
+fn avoid_previous_hosts(config: &proto::RetryPolicy, at: &At<'_>, issues: &mut Issues) -> bool {
+    for (i, predicate) in config.retry_host_predicate.iter().enumerate() {
+        let known = match &predicate.config_type {
+            Some(retry_host_predicate::ConfigType::TypedConfig(typed)) => any::type_name(typed) == PREVIOUS_HOSTS,
+            None => predicate.name == "envoy.retry_host_predicates.previous_hosts",
+        };
+        if !known {
+            let issue = at.index(i).unsupported("this predicate is not implemented");
+            issues.push(issue.got(&*predicate.name).expected(PREVIOUS_HOSTS));
+        }
+    }
+    !config.retry_host_predicate.is_empty()
+}
+
+fn back_off(config: &RetryBackOff, at: &At<'_>, issues: &mut Issues) -> BackOff {
+    let least = Duration::from_millis(1);
+    let base = value::duration(config.base_interval.as_ref(), &at.field("base_interval"), issues);
+    let base = base.map_or(BackOff::default().base, |base| base.max(least));
+    let max = value::duration(config.max_interval.as_ref(), &at.field("max_interval"), issues);
+    let max = max.map_or(base.saturating_mul(10), |max| max.max(least));
+    if max < base {
+        let message = "retry_policy.max_interval must greater than or equal to the base_interval";
+        issues.push(at.field("max_interval").invalid(message).got(format!("{max:?}")));
+    }
+    BackOff { base, max }
+}
+
+fn rate_limited(config: &RateLimitedRetryBackOff, at: &At<'_>, issues: &mut Issues) -> RateLimited {
+    let format = |format: ResetHeaderFormat| match format {
+        ResetHeaderFormat::Seconds => ResetFormat::Seconds,
+        ResetHeaderFormat::UnixTimestamp => ResetFormat::UnixTimestamp,
+    };
+    RateLimited {
+        headers: config.reset_headers.iter().map(|h| (HeaderName::new(&h.name), format(h.format()))).collect(),
+        max: value::duration(config.max_interval.as_ref(), &at.field("max_interval"), issues).unwrap_or(MAX_RESET),
+    }
+}
