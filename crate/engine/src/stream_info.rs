@@ -63,8 +63,10 @@ pub struct TlsInfo {
 #[derive(Clone, Debug)]
 pub struct ConnectionInfo {
     /// The peer of the socket.
+    pub peer: SocketAddr,
+    /// The same, or the source that a PROXY protocol header tells.
     pub remote: SocketAddr,
-    /// The address that it connected to.
+    /// The address that it connected to, or the destination that a PROXY protocol header tells.
     pub local: SocketAddr,
     /// What the TLS handshake settled, where there was one.
     pub tls: Option<TlsInfo>,

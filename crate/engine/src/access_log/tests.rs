@@ -31,7 +31,11 @@ impl Drop for Folder {
 
 fn info() -> StreamInfo {
     let address: SocketAddr = "127.0.0.1:80".parse().unwrap();
-    StreamInfo::new(Rc::new(ConnectionInfo { remote: address, local: address, tls: None, id: 1, entrance: None }), Protocol::Http11, 1)
+    StreamInfo::new(
+        Rc::new(ConnectionInfo { peer: address, remote: address, local: address, tls: None, id: 1, entrance: None }),
+        Protocol::Http11,
+        1,
+    )
 }
 
 fn access_log(files: &Files, path: &std::path::Path, format: &str) -> AccessLog {

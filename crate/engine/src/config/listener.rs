@@ -2,9 +2,14 @@
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
-use plenipo_api::proto::envoy::config::{
-    core::v3::{TrafficDirection, TransportSocket, address, transport_socket::ConfigType as SocketConfig},
-    listener::v3 as proto,
+use plenipo_api::proto::envoy::{
+    config::{
+        core::v3::{
+            TrafficDirection, TransportSocket, address, proxy_protocol_config::Version, transport_socket::ConfigType as SocketConfig,
+        },
+        listener::v3 as proto,
+    },
+    extensions::filters::listener::proxy_protocol::v3::ProxyProtocol as ProxyProtocolConfig,
 };
 
 use super::{
@@ -14,13 +19,15 @@ use super::{
 };
 use crate::{
     listener::{
-        FilterChain, Listener, SocketOptions,
+        FilterChain, Listener, ListenerFilter, SocketOptions,
         filter_chain::{ChainMatch, ChainMatcher, SourceType},
+        proxy_protocol::ProxyProtocol,
     },
-    stats::{ListenerStats, ListenerWorkerStats},
+    stats::{ListenerStats, ListenerWorkerStats, ProxyProtocolStats, ProxyProtocolVersionStats},
     stream_info::Entrance,
 };
 
+const PROXY_PROTOCOL: &str = "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol";
 const TLS_INSPECTOR: &str = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
 /// Envoy's default of `per_connection_buffer_limit_bytes`.
 const BUFFER_LIMIT: u32 = 1024 * 1024;
@@ -71,7 +78,7 @@ pub fn compile(
 ) -> Option<Listener> {
     let before = issues.len();
     let prefix = format!("listener.{}", bound.to_string().replace(':', "_"));
-    let inspect_tls = listener_filters(config, at, issues);
+    let mut filters = listener_filters(config, context, at, issues);
     let mut chains = Vec::new();
     let mut seen: HashMap<ChainMatch, usize> = HashMap::new();
     let list = at.field("filter_chains");
@@ -92,12 +99,12 @@ pub fn compile(
         issues.push(list.invalid("no filter chains specified"));
     }
     let needs_hello = chains.iter().any(|(m, _)| !m.server_names.is_empty() || !m.application_protocols.is_empty());
-    if needs_hello && !inspect_tls {
+    if needs_hello && !filters.iter().any(|f| matches!(f, ListenerFilter::TlsInspector)) {
+        filters.push(ListenerFilter::TlsInspector);
         issues.push(at.field("listener_filters").warning("server names and ALPN are matched, which needs the tls_inspector; it is added"));
     }
     let filters_timeout =
         value::limit(config.listener_filters_timeout.as_ref(), Some(FILTERS_TIMEOUT), &at.field("listener_filters_timeout"), issues);
-    let access_log = super::access_log::compile(&config.access_log, &at.field("access_log").to_string(), context.files, issues);
     if issues[before..].iter().any(|i| i.severity == plenipo_api::Severity::Error) {
         return None;
     }
@@ -106,11 +113,10 @@ pub fn compile(
         address,
         socket,
         buffer_limit: config.per_connection_buffer_limit_bytes.unwrap_or(BUFFER_LIMIT) as usize,
-        inspect_tls: inspect_tls || needs_hello,
+        filters,
         listener_filters_timeout: filters_timeout.unwrap_or_default(),
         continue_on_listener_filters_timeout: config.continue_on_listener_filters_timeout,
         chains: ChainMatcher::new(chains, default),
-        access_log,
         stats: ListenerStats::new(context.stats, &prefix),
         worker_stats: (0..context.workers).map(|n| ListenerWorkerStats::new(context.stats, &format!("{prefix}.worker_{n}"))).collect(),
         inbound: config.traffic_direction() == TrafficDirection::Inbound,
@@ -118,18 +124,37 @@ pub fn compile(
     })
 }
 
-fn listener_filters(config: &proto::Listener, at: &At<'_>, issues: &mut Issues) -> bool {
+fn listener_filters(config: &proto::Listener, context: &Context<'_>, at: &At<'_>, issues: &mut Issues) -> Vec<ListenerFilter> {
     use proto::listener_filter::ConfigType;
     let list = at.field("listener_filters");
-    let mut inspect = false;
+    let mut filters = Vec::new();
     for (i, filter) in config.listener_filters.iter().enumerate() {
+        let at = list.index(i);
         match &filter.config_type {
-            Some(ConfigType::TypedConfig(typed)) if any::type_name(typed) == TLS_INSPECTOR => inspect = true,
-            None if filter.name == "envoy.filters.listener.tls_inspector" => inspect = true,
-            _ => issues.push(list.index(i).unsupported("this listener filter is not implemented").got(&*filter.name)),
+            Some(ConfigType::TypedConfig(typed)) => match any::type_name(typed) {
+                TLS_INSPECTOR => filters.push(ListenerFilter::TlsInspector),
+                PROXY_PROTOCOL => {
+                    let config = any::decode(typed, &at.field("typed_config"), issues);
+                    filters.extend(config.map(|config| ListenerFilter::ProxyProtocol(Box::new(proxy_protocol(&config, context)))));
+                }
+                _ => issues.push(at.unsupported("this listener filter is not implemented").got(&*filter.name)),
+            },
+            None if filter.name == "envoy.filters.listener.tls_inspector" => filters.push(ListenerFilter::TlsInspector),
+            _ => issues.push(at.unsupported("this listener filter is not implemented").got(&*filter.name)),
         }
     }
-    inspect
+    filters
+}
+
+fn proxy_protocol(config: &ProxyProtocolConfig, context: &Context<'_>) -> ProxyProtocol {
+    let prefix = if config.stat_prefix.is_empty() { "proxy_proto".to_owned() } else { format!("proxy_proto.{}", config.stat_prefix) };
+    ProxyProtocol {
+        optional: config.allow_requests_without_proxy_protocol,
+        allowed: [Version::V1, Version::V2].map(|version| !config.disallowed_versions.contains(&version.into())),
+        stats: ProxyProtocolStats::new(context.stats, &prefix),
+        versions: [1, 2].map(|n| ProxyProtocolVersionStats::new(context.stats, &format!("{prefix}.versions.v{n}"))),
+        errors: context.stats.counter("downstream_cx_proxy_proto_error"),
+    }
 }
 
 fn filter_chain(

@@ -171,7 +171,7 @@ fn with_filter(proxy: &Proxy, config: &plenipo_testkit::config::Listener) -> Lis
     let mut manager = config::manager::compile(&typed.value, "listener.l", &context, &at, &mut issues).unwrap();
     manager.filters.push(Link { factory: Arc::new(Panics), disabled: false });
     let here = proxy.addresses()[0].address;
-    let traits = Traits { local: here, remote: here, server_name: "", tls: false, alpn: &[] };
+    let traits = Traits { local: here, remote: here, peer: here, server_name: "", tls: false, alpn: &[] };
     let entrance = listener.chains.find(&traits).unwrap().entrance.clone();
     let chain = FilterChain { entrance, tls: None, handshake_timeout: Duration::ZERO, manager: Arc::new(manager) };
     listener.chains = ChainMatcher::new(Vec::new(), Some(Arc::new(chain)));

@@ -318,9 +318,9 @@ impl Plain {
             Plain::DownstreamRemoteAddress => address(out, Some(info.client)),
             Plain::DownstreamRemoteAddressWithoutPort => ip(out, Some(info.client)),
             Plain::DownstreamRemotePort => port(out, Some(info.client)),
-            Plain::DownstreamDirectRemoteAddress => address(out, Some(info.connection.remote)),
-            Plain::DownstreamDirectRemoteAddressWithoutPort => ip(out, Some(info.connection.remote)),
-            Plain::DownstreamDirectRemotePort => port(out, Some(info.connection.remote)),
+            Plain::DownstreamDirectRemoteAddress => address(out, Some(info.connection.peer)),
+            Plain::DownstreamDirectRemoteAddressWithoutPort => ip(out, Some(info.connection.peer)),
+            Plain::DownstreamDirectRemotePort => port(out, Some(info.connection.peer)),
             Plain::DownstreamLocalAddress | Plain::DownstreamDirectLocalAddress => address(out, Some(info.connection.local)),
             Plain::DownstreamLocalAddressWithoutPort | Plain::DownstreamDirectLocalAddressWithoutPort => {
                 ip(out, Some(info.connection.local))

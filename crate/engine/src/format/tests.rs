@@ -20,8 +20,14 @@ fn address(text: &str) -> SocketAddr {
 }
 
 fn info() -> StreamInfo {
-    let connection =
-        ConnectionInfo { remote: address("127.0.0.1:59428"), local: address("127.0.0.1:19090"), tls: None, id: 4, entrance: None };
+    let connection = ConnectionInfo {
+        peer: address("127.0.0.1:59428"),
+        remote: address("127.0.0.1:59428"),
+        local: address("127.0.0.1:19090"),
+        tls: None,
+        id: 4,
+        entrance: None,
+    };
     let mut info = StreamInfo::new(Rc::new(connection), Protocol::Http11, 1);
     info.start = UNIX_EPOCH + Duration::from_millis(1_795_510_909_778);
     info.status = 200;

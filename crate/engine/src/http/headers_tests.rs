@@ -25,7 +25,14 @@ fn shown(headers: &HeaderList) -> Vec<String> {
 }
 
 fn connection(remote: &str) -> ConnectionInfo {
-    ConnectionInfo { remote: remote.parse().unwrap(), local: "127.0.0.1:17822".parse().unwrap(), tls: None, id: 1, entrance: None }
+    ConnectionInfo {
+        peer: remote.parse().unwrap(),
+        remote: remote.parse().unwrap(),
+        local: "127.0.0.1:17822".parse().unwrap(),
+        tls: None,
+        id: 1,
+        entrance: None,
+    }
 }
 
 fn edit(settings: &ConnectionManager, remote: &str, given: &[(&str, &str)]) -> (Vec<String>, Origin) {

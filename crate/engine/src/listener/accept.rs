@@ -12,10 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::BytesMut;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
-use super::{FilterChain, Listener, filter_chain::Traits};
+use super::{FilterChain, Listener, ListenerFilter, filter_chain::Traits};
 use crate::{
     http::connection::{self, Connection},
     stats::ListenerWorkerStats,
@@ -131,47 +132,105 @@ impl Drop for Accepting {
     }
 }
 
-/// How a connection begins: in clear text, or with a ClientHello that was read.
+/// How a connection begins.
 enum Greeting {
+    /// In clear text, or with what nobody has looked at.
     Raw(TcpStream),
+    /// With a ClientHello that is not whole yet.
+    Partial(Box<LazyConfigAcceptor<TcpStream>>),
+    /// With a ClientHello that was read.
     Tls(Box<StartHandshake<TcpStream>>),
 }
 
-/// What comes before the first request: the TLS inspector, the filter chain, the handshake. `None` where one of them ends it.
+/// A connection as its listener filters leave it, however far they come.
+struct Opening {
+    /// `None` only while a filter works on it.
+    greeting: Option<Greeting>,
+    /// What was read of a connection in clear text before it was clear what it is.
+    ahead: BytesMut,
+    remote: SocketAddr,
+    local: SocketAddr,
+}
+
+impl Opening {
+    /// Runs the listener's filters. An error is `UnexpectedEof` where the client closed.
+    async fn filter(&mut self, filters: &[ListenerFilter]) -> io::Result<()> {
+        for filter in filters {
+            match (filter, &self.greeting) {
+                (ListenerFilter::TlsInspector, Some(Greeting::Raw(stream))) if self.ahead.is_empty() => {
+                    if starts_handshake(stream).await? {
+                        self.read_hello().await?;
+                    }
+                }
+                (ListenerFilter::TlsInspector, _) => {}
+                (ListenerFilter::ProxyProtocol(filter), Some(Greeting::Raw(stream))) => {
+                    if let Some((source, destination)) = filter.read(stream, &mut self.ahead).await? {
+                        (self.remote, self.local) = (source, destination);
+                    }
+                }
+                // Behind the inspector of a TLS connection there is no header.
+                (ListenerFilter::ProxyProtocol(filter), _) => filter.none()?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a ClientHello; what came of it is kept where this is given up.
+    async fn read_hello(&mut self) -> io::Result<()> {
+        self.greeting = match self.greeting.take() {
+            Some(Greeting::Raw(stream)) => Some(Greeting::Partial(Box::new(acceptor(stream)))),
+            other => other,
+        };
+        if let Some(Greeting::Partial(acceptor)) = &mut self.greeting {
+            let start = acceptor.await?;
+            self.greeting = Some(Greeting::Tls(Box::new(start)));
+        }
+        Ok(())
+    }
+}
+
+/// What comes before the first request: the listener filters, the filter chain, the handshake. `None` where one of them ends it.
 async fn begin(
     worker: Rc<Worker>,
     listener: &Arc<Listener>,
     stream: TcpStream,
-    remote: SocketAddr,
+    peer: SocketAddr,
     mut listening: Listening,
 ) -> Option<(Transport, Connection)> {
     let local = stream.local_addr().ok()?;
-    let greeting = if listener.inspect_tls {
+    let mut opening = Opening { greeting: Some(Greeting::Raw(stream)), ahead: BytesMut::new(), remote: peer, local };
+    if !listener.filters.is_empty() {
         listener.stats.downstream_pre_cx_active().inc();
-        let greeting = limited(&mut listening, listener.listener_filters_timeout, inspect(stream)).await;
+        let filtered = limited(&mut listening, listener.listener_filters_timeout, opening.filter(&listener.filters)).await;
         listener.stats.downstream_pre_cx_active().dec();
-        match greeting {
-            Limited::Done(Ok(greeting)) => greeting,
-            Limited::Done(Err(_)) => {
-                listener.stats.downstream_listener_filter_remote_close().inc();
+        match filtered {
+            Limited::Done(Ok(())) => {}
+            Limited::Done(Err(e)) => {
+                // What a filter itself refuses, it has counted.
+                if e.kind() != io::ErrorKind::InvalidData {
+                    listener.stats.downstream_listener_filter_remote_close().inc();
+                }
                 return None;
             }
             Limited::TooLong => {
                 listener.stats.downstream_pre_cx_timeout().inc();
-                return None;
+                if !listener.continue_on_listener_filters_timeout {
+                    return None;
+                }
             }
             Limited::Ended => return None,
         }
-    } else {
-        Greeting::Raw(stream)
-    };
+    }
+    let Opening { greeting, ahead, remote, local } = opening;
+    let greeting = greeting?;
     let hello = match &greeting {
         Greeting::Tls(start) => Some(Hello::of(&start.client_hello())),
-        Greeting::Raw(_) => None,
+        Greeting::Raw(_) | Greeting::Partial(_) => None,
     };
     let traits = Traits {
         local,
         remote,
+        peer,
         server_name: hello.as_ref().map(|h| h.server_name.as_str()).unwrap_or_default(),
         tls: hello.is_some(),
         alpn: hello.as_ref().map(|h| h.alpn.as_slice()).unwrap_or_default(),
@@ -180,7 +239,7 @@ async fn begin(
         listener.stats.no_filter_chain_match().inc();
         return None;
     };
-    let secured = limited(&mut listening, chain.handshake_timeout, secure(&chain, greeting)).await;
+    let secured = limited(&mut listening, chain.handshake_timeout, secure(&chain, greeting, ahead)).await;
     let (transport, tls) = match secured {
         Limited::Done(Ok(secured)) => secured,
         Limited::TooLong => {
@@ -191,7 +250,7 @@ async fn begin(
     };
     let connection = Connection {
         manager: chain.manager.clone(),
-        info: Rc::new(ConnectionInfo { remote, local, tls, id: worker.connection_id(), entrance: Some(chain.entrance.clone()) }),
+        info: Rc::new(ConnectionInfo { peer, remote, local, tls, id: worker.connection_id(), entrance: Some(chain.entrance.clone()) }),
         worker,
         listening,
         buffer_limit: listener.buffer_limit,
@@ -212,33 +271,39 @@ impl Hello {
     }
 }
 
-/// Tells TLS from clear text by the first byte, and reads the ClientHello (`tls_inspector`).
-async fn inspect(stream: TcpStream) -> io::Result<Greeting> {
+/// Tells TLS from clear text by the first byte.
+async fn starts_handshake(stream: &TcpStream) -> io::Result<bool> {
     const HANDSHAKE: u8 = 0x16;
     let mut first = [0];
     match stream.peek(&mut first).await? {
         0 => Err(io::ErrorKind::UnexpectedEof.into()),
-        _ if first[0] == HANDSHAKE => Ok(Greeting::Tls(Box::new(hello(stream).await?))),
-        _ => Ok(Greeting::Raw(stream)),
+        _ => Ok(first[0] == HANDSHAKE),
     }
 }
 
-async fn hello(stream: TcpStream) -> io::Result<StartHandshake<TcpStream>> {
-    LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await
+fn acceptor(stream: TcpStream) -> LazyConfigAcceptor<TcpStream> {
+    LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream)
 }
 
 /// Does what the chain's transport socket asks for.
-async fn secure(chain: &FilterChain, greeting: Greeting) -> io::Result<(Transport, Option<TlsInfo>)> {
+async fn secure(chain: &FilterChain, greeting: Greeting, ahead: BytesMut) -> io::Result<(Transport, Option<TlsInfo>)> {
     let Some(context) = &chain.tls else {
         return match greeting {
-            Greeting::Raw(stream) => Ok((Transport::raw(stream), None)),
+            Greeting::Raw(stream) => {
+                let mut transport = Transport::raw(stream);
+                transport.unread(ahead);
+                Ok((transport, None))
+            }
             // Its first bytes are read already, and nothing here could make sense of them.
-            Greeting::Tls(_) => Err(io::ErrorKind::InvalidData.into()),
+            Greeting::Partial(_) | Greeting::Tls(_) => Err(io::ErrorKind::InvalidData.into()),
         };
     };
     let start = match greeting {
         Greeting::Tls(start) => *start,
-        Greeting::Raw(stream) => hello(stream).await?,
+        Greeting::Partial(acceptor) => acceptor.await?,
+        Greeting::Raw(stream) if ahead.is_empty() => acceptor(stream).await?,
+        // What begins like the header of a balancer is no ClientHello.
+        Greeting::Raw(_) => return Err(io::ErrorKind::InvalidData.into()),
     };
     let (stream, shown) = context.accept(start).await?;
     let info = tls::info(stream.get_ref().1, shown);

@@ -50,6 +50,8 @@ pub struct Traits<'a> {
     pub local: SocketAddr,
     /// The peer.
     pub remote: SocketAddr,
+    /// The peer of the socket.
+    pub peer: SocketAddr,
     /// The server name of the ClientHello; empty without one.
     pub server_name: &'a str,
     /// Whether a ClientHello was seen.
@@ -102,7 +104,7 @@ impl<T> ChainMatcher<T> {
             [] => Some(0),
             wanted => t.alpn.iter().any(|p| wanted.contains(p)).then_some(1),
         });
-        narrow(&mut left, |m| best_range(&m.direct_source_prefix_ranges, t.remote.ip()));
+        narrow(&mut left, |m| best_range(&m.direct_source_prefix_ranges, t.peer.ip()));
         narrow(&mut left, |m| {
             let local = t.remote.ip().is_loopback() || t.remote.ip() == t.local.ip();
             match m.source_type {
@@ -153,7 +155,14 @@ mod tests {
     }
 
     fn traits() -> Traits<'static> {
-        Traits { local: "10.1.2.3:443".parse().unwrap(), remote: "192.0.2.9:5000".parse().unwrap(), server_name: "", tls: false, alpn: &[] }
+        Traits {
+            local: "10.1.2.3:443".parse().unwrap(),
+            remote: "192.0.2.9:5000".parse().unwrap(),
+            peer: "192.0.2.9:5000".parse().unwrap(),
+            server_name: "",
+            tls: false,
+            alpn: &[],
+        }
     }
 
     fn names(names: &[&str]) -> ChainMatch {
@@ -247,7 +256,7 @@ mod tests {
         let port = ChainMatch { source_ports: vec![5000, 5001], ..net.clone() };
         let direct = ChainMatch { direct_source_prefix_ranges: vec![range("192.0.2.9", 32)], ..ChainMatch::default() };
         let all = [("local", local), ("external", external), ("net", net), ("port", port), ("direct", direct)];
-        let from = |remote: &str| Traits { remote: remote.parse().unwrap(), ..traits() };
+        let from = |peer: &str| Traits { remote: peer.parse().unwrap(), peer: peer.parse().unwrap(), ..traits() };
         assert_eq!(found(&matcher(&all, None), from("192.0.2.9:5000")), Some("direct"));
         let m = matcher(&all[..4], None);
         assert_eq!(found(&m, from("192.0.2.9:5000")), Some("port"));

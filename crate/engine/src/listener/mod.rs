@@ -3,7 +3,6 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
-    access_log::AccessLog,
     http::manager::Manager,
     stats::{ListenerStats, ListenerWorkerStats},
     stream_info::Entrance,
@@ -12,6 +11,7 @@ use crate::{
 
 pub mod accept;
 pub mod filter_chain;
+pub mod proxy_protocol;
 pub mod socket;
 
 use filter_chain::ChainMatcher;
@@ -26,16 +26,14 @@ pub struct Listener {
     pub socket: SocketOptions,
     /// Bytes buffered per connection and direction before reading stops (`per_connection_buffer_limit_bytes`, 1 MiB).
     pub buffer_limit: usize,
-    /// Whether the ClientHello is read before a filter chain is chosen (`tls_inspector`).
-    pub inspect_tls: bool,
+    /// What is read of a connection before a filter chain is chosen, in this order.
+    pub filters: Vec<ListenerFilter>,
     /// How long the listener filters may take (`listener_filters_timeout`, 15 s; zero is no limit).
     pub listener_filters_timeout: Duration,
     /// Whether a connection goes on without them when they take longer.
     pub continue_on_listener_filters_timeout: bool,
     /// Which filter chain a connection gets.
     pub chains: ChainMatcher,
-    /// Lines for connections that no filter chain takes.
-    pub access_log: Vec<AccessLog>,
     /// Counters under `listener.<address>.`.
     pub stats: ListenerStats,
     /// The same of each worker, under `listener.<address>.worker_<n>.`.
@@ -44,6 +42,14 @@ pub struct Listener {
     pub inbound: bool,
     /// The hash of the configuration that this was made of.
     pub hash: u64,
+}
+
+/// A listener filter.
+pub enum ListenerFilter {
+    /// Reads the ClientHello, where the first byte begins one (`tls_inspector`).
+    TlsInspector,
+    /// Reads the header of a balancer (`proxy_protocol`).
+    ProxyProtocol(Box<proxy_protocol::ProxyProtocol>),
 }
 
 /// How the sockets of a listener are made.

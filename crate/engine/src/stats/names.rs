@@ -209,6 +209,24 @@ stat_block! {
 }
 
 stat_block! {
+    /// The PROXY protocol (`proxy_proto`).
+    pub struct ProxyProtocolStats {
+        counters {
+            not_found_allowed, not_found_disallowed,
+        }
+    }
+}
+
+stat_block! {
+    /// One version of the PROXY protocol (`proxy_proto.versions.v<n>`).
+    pub struct ProxyProtocolVersionStats {
+        counters {
+            disallowed, error, found,
+        }
+    }
+}
+
+stat_block! {
     /// One listener (`listener.<address>`).
     pub struct ListenerStats {
         counters {
