@@ -35,7 +35,7 @@ use crate::{
     filter::cors,
     http::header::HeaderName,
     route::{
-        Action, Choice, Destination, DomainError, Domains, FilterConfigs, Forward, GrpcTimeout, PathMatch, PerFilter, RequireTls,
+        Action, Choice, Connect, Destination, DomainError, Domains, FilterConfigs, Forward, GrpcTimeout, PathMatch, PerFilter, RequireTls,
         RetryPolicy, Route, RouteConfig, RouteTable, StreamDuration, TableSettings, Tree, Upgrade, VirtualHost,
     },
 };
@@ -296,10 +296,12 @@ impl Compiler<'_, '_> {
             if upgrades.iter().any(|u| u.kind == kind) {
                 self.issues.push(at.index(i).field("upgrade_type").invalid(format!("Duplicate upgrade {}", config.upgrade_type)));
             }
-            if config.connect_config.is_some() {
-                self.issues.push(at.index(i).field("connect_config").unsupported("CONNECT is not implemented"));
+            let connect = config.connect_config.as_ref().map(|c| Connect { allow_post: c.allow_post });
+            if connect.is_some() && *kind != *"connect" {
+                let message = format!("Non-CONNECT upgrade type {} has ConnectConfig", config.upgrade_type);
+                self.issues.push(at.index(i).field("connect_config").invalid(message));
             }
-            upgrades.push(Upgrade { kind, enabled: config.enabled.unwrap_or(true) });
+            upgrades.push(Upgrade { kind, enabled: config.enabled.unwrap_or(true), connect });
         }
         upgrades
     }

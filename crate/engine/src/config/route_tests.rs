@@ -167,6 +167,7 @@ virtual_hosts:
     {match: {prefix: /}, non_forwarding_action: {}},
     {match: {path_match_policy: {name: t, typed_config: {'@type': type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig,
       path_template: '/{a}/{a}'}}}, route: {cluster: c}},
+    {match: {connect_matcher: {}}, route: {cluster: c, upgrade_configs: [{upgrade_type: websocket, connect_config: {}}]}},
     {match: {prefix: /}, route: {cluster: c, upgrade_configs: [{upgrade_type: a}, {upgrade_type: A}]}}]}";
     let told = problems(yaml);
     let expected = [
@@ -180,7 +181,8 @@ virtual_hosts:
         "virtual_hosts[1].routes[0].direct_response.body.filename: cannot read",
         "virtual_hosts[1].routes[1].non_forwarding_action: it is for",
         "virtual_hosts[1].routes[2].match.path_match_policy.typed_config.path_template: is invalid: Repeated variable name",
-        "virtual_hosts[1].routes[3].route.upgrade_configs[1].upgrade_type: Duplicate upgrade",
+        "virtual_hosts[1].routes[3].route.upgrade_configs[0].connect_config: Non-CONNECT upgrade type websocket has ConnectConfig",
+        "virtual_hosts[1].routes[4].route.upgrade_configs[1].upgrade_type: Duplicate upgrade",
         "virtual_hosts[1].response_headers_to_add[0].header.key: :-prefixed",
     ];
     assert_eq!(told.len(), expected.len(), "{told:#?}");

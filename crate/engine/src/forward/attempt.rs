@@ -115,8 +115,10 @@ impl Attempt {
         };
         attempt.note(&mut stream.info);
         let spoken = cluster.settings.protocol.spoken(stream.info.protocol);
-        match pool.ready(spoken) {
+        let bytes = stream.info.route.as_ref().and_then(|r| r.forward()).is_some_and(|f| f.terminates(&stream.headers));
+        match if bytes { None } else { pool.ready(spoken) } {
             Some(connection) => attempt.send(stream, connection, &pool, source.cursor()),
+            None if bytes => attempt.state = State::Connecting(Box::pin(pool.clone().bytes(priority)), pool, source.cursor()),
             None => attempt.state = State::Connecting(Box::pin(pool.clone().connection(priority, spoken)), pool, source.cursor()),
         }
         attempt

@@ -3,17 +3,18 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 
 use super::{
-    h1::is_joined_in_request,
+    h1::{self, is_joined_in_request},
     header::{HeaderList, Known},
 };
 
 /// A request's head for the library; `None` where it cannot be expressed in HTTP/2.
 pub fn request_to_http(headers: &HeaderList) -> Option<Request<()>> {
     let mut request = Request::new(());
-    *request.method_mut() = Method::from_bytes(headers.method()).ok()?;
+    let upgrade = if h1::is_upgrade(headers) { headers.get_str(Known::Upgrade) } else { None };
+    *request.method_mut() = if upgrade.is_some() { Method::CONNECT } else { Method::from_bytes(headers.method()).ok()? };
     *request.version_mut() = http::Version::HTTP_2;
     let mut uri = Uri::builder();
-    let connect = headers.method() == b"CONNECT" && !headers.contains(Known::Protocol);
+    let connect = headers.method() == b"CONNECT";
     if let Some(authority) = headers.get(Known::Authority).filter(|a| !a.is_empty()) {
         uri = uri.authority(authority);
         if !connect {
@@ -24,19 +25,31 @@ pub fn request_to_http(headers: &HeaderList) -> Option<Request<()>> {
         uri = uri.path_and_query(headers.path());
     }
     *request.uri_mut() = uri.build().ok()?;
-    if let Some(protocol) = headers.get_str(Known::Protocol) {
-        request.extensions_mut().insert(h2::ext::Protocol::from(protocol));
-    }
     *request.headers_mut() = to_map(headers);
+    if let Some(kind) = upgrade {
+        request.extensions_mut().insert(h2::ext::Protocol::from(kind));
+        remove_no_length(request.headers_mut());
+    }
     Some(request)
 }
 
-/// An answer's head for the library.
+/// What tells that there is no body says nothing of a tunnel.
+fn remove_no_length(map: &mut HeaderMap) {
+    if map.get(http::header::CONTENT_LENGTH).is_some_and(|length| length == "0") {
+        map.remove(http::header::CONTENT_LENGTH);
+    }
+}
+
+/// An answer's head for the library; a switch of protocols is a success there (RFC 8441).
 pub fn response_to_http(headers: &HeaderList) -> http::Response<()> {
     let mut response = http::Response::new(());
     *response.status_mut() = StatusCode::from_u16(headers.status()).unwrap_or(StatusCode::BAD_GATEWAY);
     *response.version_mut() = http::Version::HTTP_2;
     *response.headers_mut() = to_map(headers);
+    if headers.status() == 101 {
+        *response.status_mut() = StatusCode::OK;
+        remove_no_length(response.headers_mut());
+    }
     response
 }
 
@@ -69,11 +82,12 @@ pub fn is_connection_header(known: Known) -> bool {
 }
 
 /// A request's head from the library, pseudo-headers first, as Envoy orders them. A `host` header takes the place of a
-/// missing `:authority`; several cookies become one, which stands last.
+/// missing `:authority`; several cookies become one, which stands last. Extended CONNECT (RFC 8441) becomes the upgrade that it is in HTTP/1.
 pub fn request_from_http(head: &http::request::Parts) -> HeaderList {
     let mut headers = HeaderList::with_capacity(head.headers.len() + 4, 256);
     let authority = head.uri.authority().map(|a| a.as_str().as_bytes()).or_else(|| head.headers.get("host").map(HeaderValue::as_bytes));
-    headers.append_known(Known::Method, head.method.as_str().as_bytes());
+    let protocol = head.extensions.get::<h2::ext::Protocol>();
+    headers.append_known(Known::Method, if protocol.is_some() { b"GET" } else { head.method.as_str().as_bytes() });
     if let Some(path) = head.uri.path_and_query() {
         headers.append_known(Known::Path, path.as_str().as_bytes());
     }
@@ -82,9 +96,6 @@ pub fn request_from_http(head: &http::request::Parts) -> HeaderList {
     }
     if let Some(scheme) = head.uri.scheme_str() {
         headers.append_known(Known::Scheme, scheme.as_bytes());
-    }
-    if let Some(protocol) = head.extensions.get::<h2::ext::Protocol>() {
-        headers.append_known(Known::Protocol, protocol.as_str().as_bytes());
     }
     for (name, value) in &head.headers {
         match Known::of(name.as_str().as_bytes()) {
@@ -95,6 +106,10 @@ pub fn request_from_http(head: &http::request::Parts) -> HeaderList {
     }
     for cookie in head.headers.get_all(http::header::COOKIE).iter().filter(|c| !c.is_empty()) {
         headers.join(Known::Cookie, b"; ", cookie.as_bytes());
+    }
+    if let Some(protocol) = protocol {
+        headers.append_known(Known::Upgrade, protocol.as_str().as_bytes());
+        headers.append_known(Known::Connection, b"upgrade");
     }
     headers
 }
@@ -176,10 +191,16 @@ mod tests {
     fn connect_has_an_authority_only_unless_it_names_a_protocol() {
         let plain = request_to_http(&list(&[(":method", "CONNECT"), (":authority", "a.com:443")])).unwrap();
         assert_eq!((plain.uri().to_string(), plain.uri().scheme()), ("a.com:443".to_owned(), None));
-        let head = [(":method", "CONNECT"), (":path", "/chat"), (":authority", "a.com"), (":scheme", "http"), (":protocol", "websocket")];
-        let extended = request_to_http(&list(&head)).unwrap();
-        assert_eq!(extended.uri().to_string(), "http://a.com/chat");
-        assert_eq!(pairs(&request_from_http(&extended.into_parts().0)), wanted(&head));
+        let head = [(":method", "GET"), (":path", "/chat"), (":authority", "a.com"), (":scheme", "http")];
+        let upgrade = [("upgrade", "websocket"), ("connection", "upgrade")];
+        let mut request = list(&[&head[..], &upgrade[..]].concat());
+        let extended = request_to_http(&request).unwrap();
+        assert_eq!((extended.method(), extended.uri().to_string()), (&Method::CONNECT, "http://a.com/chat".to_owned()));
+        assert_eq!(extended.extensions().get::<h2::ext::Protocol>().map(|p| p.as_str()), Some("websocket"));
+        assert_eq!(pairs(&request_from_http(&extended.into_parts().0)), wanted(&[&head[..], &upgrade[..]].concat()));
+        request.append(b"content-length", b"0");
+        assert!(request_to_http(&request).unwrap().headers().is_empty());
+        assert_eq!(response_to_http(&list(&[(":status", "101"), ("upgrade", "websocket")])).status(), 200);
     }
 
     #[test]

@@ -138,6 +138,15 @@ pub struct Upgrade {
     pub kind: Box<str>,
     /// `enabled`; default true.
     pub enabled: bool,
+    /// `connect_config`: CONNECT ends here and goes on as bytes.
+    pub connect: Option<Connect>,
+}
+
+/// `RouteAction.UpgradeConfig.ConnectConfig`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connect {
+    /// `allow_post`: POST does, too.
+    pub allow_post: bool,
 }
 
 /// What is written over the path.
@@ -214,6 +223,12 @@ impl Forward {
     /// Whether the route says that an upgrade of this kind is allowed; `None` where it says nothing.
     pub fn upgrade_enabled(&self, kind: &[u8]) -> Option<bool> {
         self.upgrades.iter().find(|u| u.kind.as_bytes().eq_ignore_ascii_case(kind)).map(|u| u.enabled)
+    }
+
+    /// Whether a request ends here and goes on as bytes.
+    pub fn terminates(&self, request: &HeaderList) -> bool {
+        let config = self.upgrades.iter().find_map(|u| u.connect);
+        config.is_some_and(|c| request.method() == b"CONNECT" || c.allow_post && request.method() == b"POST")
     }
 
     /// Writes the host that was chosen by `auto_host_rewrite`, or by a rule; keeps the old one beside it where asked.

@@ -17,7 +17,8 @@ pub(crate) mod tests;
 mod tree;
 
 pub use action::{
-    Action, Choice, Destination, DirectResponse, Forward, HostRewrite, PathRedirect, PathRewrite, Redirect, Upgrade, WeightedCluster,
+    Action, Choice, Connect, Destination, DirectResponse, Forward, HostRewrite, PathRedirect, PathRewrite, Redirect, Upgrade,
+    WeightedCluster,
 };
 pub use duration::{GrpcTimeout, StreamDuration, set_grpc_timeout};
 pub use matcher::{

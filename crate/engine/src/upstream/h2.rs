@@ -19,7 +19,8 @@ use crate::{
         body::{BodyError, Frame},
         convert,
         frames::{Watch, WatchedStream},
-        header::HeaderList,
+        h1,
+        header::{HeaderList, Known},
         keepalive::PingNow,
         settings::{Http2, Keepalive},
     },
@@ -85,6 +86,8 @@ pub struct Exchange {
     body: Option<RecvStream>,
     data_over: bool,
     request: Cursor,
+    /// The kind of upgrade that was asked for.
+    upgrade: Option<Box<[u8]>>,
     waiting: Option<Bytes>,
     sent: bool,
     answered: bool,
@@ -95,6 +98,7 @@ impl Exchange {
     pub fn new(connection: Rc<Connection>, pool: Rc<HostPool>, headers: &HeaderList, request: Cursor) -> Result<Exchange, Failure> {
         let head = convert::request_to_http(headers).ok_or(Failure::Protocol("http2.invalid_request_headers"))?;
         let end = request.is_empty();
+        let upgrade = headers.get(Known::Upgrade).filter(|_| h1::is_upgrade(headers)).map(Into::into);
         connection.ping_now.used(&connection.used, connection.keepalive.as_ref());
         connection.requests.set(connection.requests.get() + 1);
         connection.meta.carries_request();
@@ -111,6 +115,7 @@ impl Exchange {
             body: None,
             data_over: false,
             request,
+            upgrade,
             waiting: None,
             sent: end,
             answered: false,
@@ -206,7 +211,14 @@ impl Exchange {
             return Poll::Ready(Err(Failure::RemoteReset));
         }
         self.body = Some(body);
-        Poll::Ready(Ok(Head { headers: convert::response_from_http(head.status, &head.headers), informational: false }))
+        let mut headers = convert::response_from_http(head.status, &head.headers);
+        if let (Some(kind), 200) = (&self.upgrade, headers.status()) {
+            // A success is a switch of protocols in HTTP/1 (RFC 8441).
+            headers.set_status(101);
+            headers.set(Known::Upgrade, kind);
+            headers.set(Known::Connection, b"upgrade");
+        }
+        Poll::Ready(Ok(Head { headers, informational: false }))
     }
 
     /// The next frame of the answer's body.

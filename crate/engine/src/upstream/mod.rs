@@ -5,6 +5,7 @@ pub mod h1;
 pub mod h2;
 pub mod pool;
 pub mod request;
+pub mod tcp;
 
 use std::{
     future::Future,
@@ -41,6 +42,8 @@ pub enum Exchange {
     H1(Box<h1::Exchange>),
     /// On HTTP/2.
     H2(Box<h2::Exchange>),
+    /// As bytes.
+    Tcp(Box<tcp::Exchange>),
 }
 
 /// A connection that can carry a request.
@@ -49,6 +52,8 @@ pub enum Connection {
     H1(Box<h1::Connection>),
     /// Of HTTP/2, with room for one more.
     H2(Rc<h2::Connection>),
+    /// For the bytes of one request.
+    Tcp(Box<tcp::Connection>),
 }
 
 /// A connection that is made or waited for. Boxed: where one is ready, none of this exists.
@@ -60,6 +65,7 @@ impl Exchange {
         Ok(match connection {
             Connection::H1(connection) => Exchange::H1(Box::new(h1::Exchange::new(connection, pool.clone(), headers, request))),
             Connection::H2(connection) => Exchange::H2(Box::new(h2::Exchange::new(connection, pool.clone(), headers, request)?)),
+            Connection::Tcp(connection) => Exchange::Tcp(Box::new(tcp::Exchange::new(*connection, request))),
         })
     }
 
@@ -68,6 +74,7 @@ impl Exchange {
         match self {
             Exchange::H1(_) => Protocol::Http11,
             Exchange::H2(_) => Protocol::Http2,
+            Exchange::Tcp(_) => Protocol::Http11,
         }
     }
 
@@ -76,6 +83,7 @@ impl Exchange {
         match self {
             Exchange::H1(e) => e.local(),
             Exchange::H2(e) => Some(e.local()),
+            Exchange::Tcp(e) => Some(e.local()),
         }
     }
 
@@ -84,6 +92,7 @@ impl Exchange {
         match self {
             Exchange::H1(e) => e.answered(),
             Exchange::H2(e) => e.answered(),
+            Exchange::Tcp(e) => e.answered(),
         }
     }
 
@@ -92,6 +101,7 @@ impl Exchange {
         match self {
             Exchange::H1(e) => e.reused(),
             Exchange::H2(e) => e.reused(),
+            Exchange::Tcp(_) => false,
         }
     }
 
@@ -100,6 +110,7 @@ impl Exchange {
         match self {
             Exchange::H1(e) => e.sent(),
             Exchange::H2(e) => e.sent(),
+            Exchange::Tcp(e) => e.sent(),
         }
     }
 
@@ -108,6 +119,7 @@ impl Exchange {
         match self {
             Exchange::H1(e) => e.poll_send(cx),
             Exchange::H2(e) => e.poll_send(cx),
+            Exchange::Tcp(e) => e.poll_send(cx),
         }
     }
 
@@ -116,6 +128,7 @@ impl Exchange {
         match self {
             Exchange::H1(e) => e.poll_head(cx),
             Exchange::H2(e) => e.poll_head(cx),
+            Exchange::Tcp(e) => e.poll_head(cx),
         }
     }
 
@@ -124,6 +137,7 @@ impl Exchange {
         match self {
             Exchange::H1(e) => e.poll_body(cx),
             Exchange::H2(e) => e.poll_body(cx),
+            Exchange::Tcp(e) => e.poll_body(cx),
         }
     }
 
@@ -132,6 +146,7 @@ impl Exchange {
         match self {
             Exchange::H1(e) => e.end_if_over(),
             Exchange::H2(e) => e.end_if_over(),
+            Exchange::Tcp(e) => e.ended(),
         }
     }
 }

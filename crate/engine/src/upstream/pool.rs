@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{Connection, HostKey, connect, h1, h2, host_key};
+use super::{Connection, HostKey, connect, h1, h2, host_key, tcp};
 use crate::{
     cluster::{Cluster, Host, Permit, Priority, Spoken},
     error::Failure,
@@ -137,6 +137,16 @@ impl HostPool {
             Spoken::Http2 => self.h2(priority).await.map(Connection::H2),
             Spoken::Negotiated => self.negotiated(priority).await,
         }
+    }
+
+    /// A connection of its own for the bytes of one request.
+    pub async fn bytes(self: Rc<Self>, priority: Priority) -> Result<Connection, Failure> {
+        let pending = self.pending(priority)?;
+        let permit = self.connection_permit(priority, true).ok_or(Failure::Overflow)?;
+        let (transport, meta) = connect::connect(&self.cluster, &self.host, permit, Spoken::Http1).await?;
+        drop(pending);
+        let io = Io::new(transport, Meter::Upstream(self.cluster.clone()), self.cluster.settings.per_connection_buffer_limit);
+        Ok(Connection::Tcp(Box::new(tcp::Connection::new(io, meta))))
     }
 
     fn ready_h1(&self) -> Option<Box<h1::Connection>> {
@@ -321,6 +331,8 @@ impl HostPool {
             Connection::H1(connection) => self.release(connection),
             // It is shared, and counts the requests that begin on it.
             Connection::H2(_) => {}
+            // It was made for one request.
+            Connection::Tcp(_) => {}
         }
     }
 

@@ -349,6 +349,9 @@ impl Exchange {
         }
         let mut trailers = None;
         let result = self.send(&mut response, &mut trailers, &mut idle, &manager).await;
+        // A tunnel's upstream side breaks off with the client's.
+        let lost = result.is_err() && received.reset.get() == Some(Flags::DOWNSTREAM_CONNECTION_TERMINATION);
+        let result = if lost { Err(BodyError::ClientGone) } else { result };
         if let Err(BodyError::Upstream(_) | BodyError::Timeout(_)) = &result {
             // The reset would overtake what came before it: the connection's task first gets its turn to send that.
             for _ in 0..2 {
@@ -361,6 +364,9 @@ impl Exchange {
         // An answer that is whole before its request: the library resets the stream with NO_ERROR once all of it is sent.
         if let Err(error) = result {
             note_broken(&mut stream.info, &manager, &error);
+            if lost {
+                stream.info.detail = Some("downstream_remote_disconnect".into());
+            }
             match error {
                 BodyError::ClientGone => manager.stats.downstream_rq_rx_reset().inc(),
                 BodyError::ClientProtocol(_) | BodyError::Refused { .. } => {}
