@@ -104,11 +104,17 @@ pub fn addition(option: &HeaderValueOption, at: &At<'_>, issues: &mut Issues) ->
 
 /// Compiles a header's value with its operators.
 pub fn header_value(text: &str, at: &At<'_>, issues: &mut Issues) -> Option<HeaderValue> {
-    match Program::compile(text, true) {
-        Ok(program) => Some(match program.as_literal() {
-            Some(literal) => HeaderValue::Literal(literal.into()),
-            None => HeaderValue::Format(program),
-        }),
+    let program = program(text, true, at, issues)?;
+    Some(match program.as_literal() {
+        Some(literal) => HeaderValue::Literal(literal.into()),
+        None => HeaderValue::Format(program),
+    })
+}
+
+/// Compiles text with operators; with `omit_empty` what is absent is left out, else it is `-`.
+pub fn program(text: &str, omit_empty: bool, at: &At<'_>, issues: &mut Issues) -> Option<Program> {
+    match Program::compile(text, omit_empty) {
+        Ok(program) => Some(program),
         Err(error) => {
             let unsupported = error.message.contains("not implemented");
             let code = if unsupported { IssueCode::Unsupported } else { IssueCode::ConfigInvalid };

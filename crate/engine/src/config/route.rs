@@ -19,7 +19,7 @@ use plenipo_api::{
         route::v3::{
             self as proto, FilterConfig, RouteConfiguration,
             route::Action as ProtoAction,
-            route_action::{ClusterNotFoundResponseCode, MaxStreamDuration},
+            route_action::{ClusterNotFoundResponseCode, ClusterSpecifier, MaxStreamDuration},
             virtual_host::TlsRequirementType,
         },
     },
@@ -66,7 +66,8 @@ pub fn unknown_clusters(table: &RouteTable, at: &At<'_>, known: impl Fn(&str) ->
             let route_at = routes_at.index(r);
             let action_at = route_at.field("route");
             let mut check = |name: &str, at: At<'_>| {
-                if !known(name) {
+                // A route that forwards nowhere names no cluster.
+                if !name.is_empty() && !known(name) {
                     issues.push(at.error(IssueCode::RefNotFound, format!("route: unknown cluster '{name}'")));
                 }
             };
@@ -122,6 +123,7 @@ impl Compiler<'_, '_> {
                 self.issues,
             ),
             most_specific_wins: config.most_specific_header_mutations_wins,
+            vhost_header: (!config.vhost_header.is_empty()).then(|| HeaderName::of_request(&config.vhost_header)),
             ignore_port: config.ignore_port_in_host_matching,
             ignore_path_parameters: config.ignore_path_parameters_in_path_matching,
             internal_only_headers: config.internal_only_headers.iter().map(|name| HeaderName::new(name)).collect(),
@@ -229,7 +231,7 @@ impl Compiler<'_, '_> {
     fn action(&mut self, config: &proto::Route, path: Option<&PathMatch>, inherited: &Inherited, at: &At<'_>) -> Option<Action> {
         match &config.action {
             Some(ProtoAction::Route(route)) => self.forward(route, path, inherited, &at.field("route")).map(Action::Forward),
-            Some(ProtoAction::Redirect(redirect)) => self.redirect(redirect, &at.field("redirect")).map(Action::Redirect),
+            Some(ProtoAction::Redirect(redirect)) => self.redirect(redirect, path, &at.field("redirect")).map(Action::Redirect),
             Some(ProtoAction::DirectResponse(direct)) => {
                 self.direct_response(direct, &at.field("direct_response")).map(Action::DirectResponse)
             }
@@ -237,10 +239,11 @@ impl Compiler<'_, '_> {
                 self.issues.push(at.field("filter_action").unsupported("filter actions are not implemented"));
                 None
             }
+            // It is for servers; a proxy that has it looks for a cluster without a name, and answers 503.
             Some(ProtoAction::NonForwardingAction(_)) => {
-                let issue = at.field("non_forwarding_action").unsupported("it is for gRPC servers, not for proxies");
-                self.issues.push(issue);
-                None
+                let nowhere =
+                    proto::RouteAction { cluster_specifier: Some(ClusterSpecifier::Cluster(String::new())), ..Default::default() };
+                self.forward(&nowhere, path, inherited, at).map(Action::Forward)
             }
             None => {
                 self.issues.push(at.invalid("a route needs an action").expected("route, redirect or direct_response"));

@@ -135,7 +135,7 @@ fn redirects_and_direct_responses() {
     let list = request("x", "/r/a?q");
     let found = table.find(lookup(&list, &info())).unwrap();
     assert_eq!(found.response_status(), Some(308));
-    assert_eq!(found.location(&list).unwrap(), b"https://h:8443/n/a");
+    assert_eq!(found.location(&list, &info()).unwrap(), b"https://h:8443/n/a");
     let Action::DirectResponse(direct) = &table.hosts()[0].routes[1].action else { panic!("not a direct response") };
     assert_eq!((direct.status, &direct.body[..]), (404, &b"gone"[..]));
 }
@@ -164,7 +164,7 @@ virtual_hosts:
     {match: {prefix: /}, route: {cluster: c, regex_rewrite: {pattern: {regex: a}, substitution: '\\1'}}}]}
 - {name: b, domains: [X.COM, '*'], response_headers_to_add: [{header: {key: Host, value: v}}], routes: [
     {match: {prefix: /}, direct_response: {status: 200, body: {filename: /nowhere/at/all}}},
-    {match: {prefix: /}, non_forwarding_action: {}},
+    {match: {prefix: /}, filter_action: {}},
     {match: {path_match_policy: {name: t, typed_config: {'@type': type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig,
       path_template: '/{a}/{a}'}}}, route: {cluster: c}},
     {match: {connect_matcher: {}}, route: {cluster: c, upgrade_configs: [{upgrade_type: websocket, connect_config: {}}]}},
@@ -179,7 +179,7 @@ virtual_hosts:
         "virtual_hosts[1].domains[0]: Only unique values",
         "virtual_hosts[1].domains[1]: Only a single wildcard",
         "virtual_hosts[1].routes[0].direct_response.body.filename: cannot read",
-        "virtual_hosts[1].routes[1].non_forwarding_action: it is for",
+        "virtual_hosts[1].routes[1].filter_action: filter actions are not implemented",
         "virtual_hosts[1].routes[2].match.path_match_policy.typed_config.path_template: is invalid: Repeated variable name",
         "virtual_hosts[1].routes[3].route.upgrade_configs[0].connect_config: Non-CONNECT upgrade type websocket has ConnectConfig",
         "virtual_hosts[1].routes[4].route.upgrade_configs[1].upgrade_type: Duplicate upgrade",

@@ -59,14 +59,13 @@ fn reply_by_route(stream: &mut Stream, route: &RouteMatch, mut reply: LocalReply
 /// The answer that the route gives itself.
 fn direct(stream: &mut Stream, route: &RouteMatch) -> Response {
     let status = route.response_status().unwrap_or(500);
-    let body = match route.action() {
-        Action::DirectResponse(direct) => direct.body.clone(),
-        _ => bytes::Bytes::new(),
-    };
     // As in Envoy redirects are counted here too; `rq_redirect` is for internal ones.
     stream.manager.router.rq_direct_response().inc();
-    let mut reply = LocalReply::new(status, body, "direct_response");
-    if let Some(location) = route.location(&stream.headers) {
+    let mut reply = LocalReply::new(status, bytes::Bytes::new(), "direct_response");
+    if let Action::DirectResponse(direct) = route.action() {
+        reply = reply.body(direct.body.clone(), direct.format.as_deref(), &stream.headers, &stream.info);
+    }
+    if let Some(location) = route.location(&stream.headers, &stream.info) {
         reply = reply.header(Known::Location, &location);
     }
     reply_by_route(stream, route, reply)

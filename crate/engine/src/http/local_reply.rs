@@ -63,6 +63,22 @@ impl LocalReply {
         self
     }
 
+    /// With this body, or what a format makes of it.
+    pub fn body(mut self, body: Bytes, format: Option<&BodyFormat>, request: &HeaderList, info: &StreamInfo) -> LocalReply {
+        self.body = match format {
+            None => body,
+            Some(format) => {
+                if *format.content_type != *TEXT {
+                    self.headers.append_known(Known::ContentType, &format.content_type);
+                }
+                let mut out = Vec::new();
+                format.format.write(&Context { local_reply_body: &body, ..Context::new(info, Some(request), None) }, &mut out);
+                out.into()
+            }
+        };
+        self
+    }
+
     /// With the end of the connection behind it.
     pub fn closing(mut self) -> LocalReply {
         self.close = true;

@@ -11,7 +11,14 @@ use super::{
     table::FilterConfigs,
     template::TemplateRewrite,
 };
-use crate::http::header::{HeaderList, HeaderName, Known};
+use crate::{
+    format::{Context, Program},
+    http::{
+        header::{HeaderList, HeaderName, Known},
+        local_reply::BodyFormat,
+    },
+    stream_info::StreamInfo,
+};
 
 /// What a route does.
 #[derive(Clone, Debug)]
@@ -160,11 +167,14 @@ pub enum PathRewrite {
     Regex(Rewrite),
     /// `path_rewrite_policy`: made of what the route's template matched.
     Template(TemplateRewrite),
+    /// `path_rewrite`: made of operators that leave out what is absent; an empty path changes nothing.
+    Format(Program),
 }
 
 impl PathRewrite {
     /// The new path with its query, or nothing to change.
-    pub(super) fn apply(&self, matched: &PathMatch, path: &[u8]) -> Option<Vec<u8>> {
+    pub(super) fn apply(&self, matched: &PathMatch, headers: &HeaderList, info: &StreamInfo) -> Option<Vec<u8>> {
+        let path = headers.path();
         match self {
             PathRewrite::None => None,
             PathRewrite::Prefix(prefix) => {
@@ -180,8 +190,28 @@ impl PathRewrite {
                 let new = rewrite.apply(bare);
                 Some([new.as_deref().unwrap_or(bare), &path[bare.len()..]].concat())
             }
+            PathRewrite::Format(format) => {
+                let new = formatted_path(format, headers, info)?;
+                Some([&new, &path[without_query(path).len()..]].concat())
+            }
         }
     }
+}
+
+/// The path that a format makes, or nothing where it is empty. What may not stand in a request line is percent-encoded: it would
+/// be the start of another one.
+fn formatted_path(format: &Program, headers: &HeaderList, info: &StreamInfo) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    format.write(&Context::new(info, Some(headers), None), &mut text);
+    let mut path = Vec::with_capacity(text.len());
+    for byte in text {
+        if byte.is_ascii_graphic() {
+            path.push(byte);
+        } else {
+            path.extend_from_slice(format!("%{byte:02X}").as_bytes());
+        }
+    }
+    (!path.is_empty()).then_some(path)
 }
 
 /// What is written over the host.
@@ -197,6 +227,8 @@ pub enum HostRewrite {
     Header(HeaderName),
     /// `host_rewrite_path_regex`: made of the path without its query.
     PathRegex(Rewrite),
+    /// `host_rewrite`: made of operators.
+    Format(Program),
 }
 
 impl Forward {
@@ -245,12 +277,17 @@ impl Forward {
         headers.set(Known::Authority, host);
     }
 
-    pub(super) fn rewrite_host(&self, headers: &mut HeaderList, keep_original: bool) {
+    pub(super) fn rewrite_host(&self, headers: &mut HeaderList, info: &StreamInfo, keep_original: bool) {
         let host = match &self.host_rewrite {
             HostRewrite::None | HostRewrite::Auto => return,
             HostRewrite::Literal(host) => host.to_vec(),
             HostRewrite::Header(name) => headers.get_name(name).unwrap_or_default().to_vec(),
             HostRewrite::PathRegex(rewrite) => rewrite.apply(without_query(headers.path())).into_owned(),
+            HostRewrite::Format(format) => {
+                let mut host = Vec::new();
+                format.write(&Context::new(info, Some(headers), None), &mut host);
+                host
+            }
         };
         if !host.is_empty() {
             self.set_host(headers, &host, keep_original);
@@ -265,6 +302,8 @@ pub struct DirectResponse {
     pub status: u16,
     /// `body`; a file is read when the configuration is compiled.
     pub body: bytes::Bytes,
+    /// `body_format`: what the body becomes; `%LOCAL_REPLY_BODY%` is what it was.
+    pub format: Option<Arc<BodyFormat>>,
 }
 
 /// `RedirectAction`
@@ -278,7 +317,7 @@ pub struct Redirect {
     pub host: Option<Box<str>>,
     /// `port_redirect`
     pub port: Option<u16>,
-    /// `path_redirect`, `prefix_rewrite` or `regex_rewrite`
+    /// `path_redirect`, `prefix_rewrite`, `regex_rewrite` or `path_rewrite`
     pub path: PathRedirect,
     /// `strip_query`
     pub strip_query: bool,
@@ -293,11 +332,13 @@ pub enum PathRedirect {
     Whole(Box<[u8]>),
     /// `prefix_rewrite` or `regex_rewrite`
     Rewrite(PathRewrite),
+    /// `path_rewrite`; where it comes out empty, nothing.
+    Format(Program),
 }
 
 impl Redirect {
     /// The value of `location`.
-    pub(super) fn location(&self, matched: &PathMatch, headers: &HeaderList) -> Vec<u8> {
+    pub(super) fn location(&self, matched: &PathMatch, headers: &HeaderList, info: &StreamInfo) -> Vec<u8> {
         let scheme = self.scheme.as_deref().map_or_else(|| headers.get(Known::Scheme).unwrap_or_default(), str::as_bytes);
         let mut out = Vec::with_capacity(64);
         out.extend_from_slice(scheme);
@@ -310,15 +351,21 @@ impl Redirect {
             out.extend_from_slice(format!(":{port}").as_bytes());
         }
         let path = headers.path();
-        let mut own_query = false;
-        let mut new = match &self.path {
-            PathRedirect::Keep => path.to_vec(),
-            PathRedirect::Rewrite(rewrite) => rewrite.apply(matched, path).unwrap_or_else(|| path.to_vec()),
-            PathRedirect::Whole(whole) => {
-                own_query = whole.contains(&b'?');
+        let whole = match &self.path {
+            PathRedirect::Whole(whole) => Some(whole.to_vec()),
+            PathRedirect::Format(format) => formatted_path(format, headers, info),
+            PathRedirect::Keep | PathRedirect::Rewrite(_) => None,
+        };
+        // A query of its own takes the place of the request's, and stays.
+        let own_query = whole.as_ref().is_some_and(|whole| whole.contains(&b'?'));
+        let mut new = match (whole, &self.path) {
+            (Some(mut whole), _) => {
                 let query = path.iter().position(|b| *b == b'?').filter(|_| !own_query).map_or(&[][..], |at| &path[at..]);
-                [whole, query].concat()
+                whole.extend_from_slice(query);
+                whole
             }
+            (None, PathRedirect::Rewrite(rewrite)) => rewrite.apply(matched, headers, info).unwrap_or_else(|| path.to_vec()),
+            (None, _) => path.to_vec(),
         };
         if self.strip_query
             && !own_query

@@ -12,7 +12,7 @@ use super::{
 use crate::http::header::{HeaderList, HeaderName, Known};
 
 fn route(conditions: Conditions) -> Route {
-    Route::new(conditions, Action::DirectResponse(DirectResponse { status: 200, body: bytes::Bytes::new() }))
+    Route::new(conditions, Action::DirectResponse(DirectResponse { status: 200, body: bytes::Bytes::new(), format: None }))
 }
 
 fn request(path: &str) -> HeaderList {

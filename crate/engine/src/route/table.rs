@@ -39,6 +39,8 @@ pub struct TableSettings {
     pub response_headers: HeaderMutations,
     /// `most_specific_header_mutations_wins`: the route's mutations come last, not first.
     pub most_specific_wins: bool,
+    /// `vhost_header`: this header chooses the virtual host, in place of `:authority`.
+    pub vhost_header: Option<HeaderName>,
     /// `ignore_port_in_host_matching`
     pub ignore_port: bool,
     /// `ignore_path_parameters_in_path_matching`: `;` and what follows takes no part.
@@ -323,7 +325,11 @@ impl RouteTable {
 
     fn lookup(&self, request: Lookup<'_>) -> Option<(u32, RouteKind)> {
         let headers = request.headers;
-        let number = self.domains.find(headers.get(Known::Authority), self.settings.ignore_port)?;
+        let name = match &self.settings.vhost_header {
+            Some(header) => headers.get_name(header),
+            None => headers.get(Known::Authority),
+        };
+        let number = self.domains.find(name, self.settings.ignore_port)?;
         let host = &self.hosts[number];
         // As in Envoy an empty one is as good as none.
         let scheme = headers.get(Known::ForwardedProto).filter(|scheme| !scheme.is_empty())?;
@@ -413,8 +419,8 @@ impl RouteMatch {
         }
         let levels = [&route.request_headers, &self.vhost().request_headers, &self.table.settings.request_headers];
         self.in_order(levels, |level| level.apply_to_request(headers, info));
-        forward.rewrite_host(headers, keep_original);
-        if let Some(path) = forward.path_rewrite.apply(&route.conditions.path, headers.path()) {
+        forward.rewrite_host(headers, info, keep_original);
+        if let Some(path) = forward.path_rewrite.apply(&route.conditions.path, headers, info) {
             if keep_original {
                 let old = headers.path().to_vec();
                 headers.set(Known::EnvoyOriginalPath, &old);
@@ -461,7 +467,7 @@ impl RouteMatch {
     }
 
     /// The value of `location` in the answer that the route gives itself; absent where the status is neither 201 nor 3xx.
-    pub fn location(&self, headers: &HeaderList) -> Option<Vec<u8>> {
+    pub fn location(&self, headers: &HeaderList, info: &StreamInfo) -> Option<Vec<u8>> {
         let status = self.response_status()?;
         if status != 201 && !(300..400).contains(&status) {
             return None;
@@ -470,7 +476,7 @@ impl RouteMatch {
         let plain = |scheme: &[u8]| [scheme, b"://", headers.authority(), headers.path()].concat();
         match self.action() {
             Action::Forward(_) => None,
-            Action::Redirect(redirect) => Some(redirect.location(&self.route().conditions.path, headers)),
+            Action::Redirect(redirect) => Some(redirect.location(&self.route().conditions.path, headers, info)),
             Action::DirectResponse(_) => Some(plain(headers.get(Known::Scheme).unwrap_or_default())),
             Action::TlsRedirect => Some(plain(b"https")),
         }

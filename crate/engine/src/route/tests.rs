@@ -310,7 +310,7 @@ fn tls_is_required_by_forwarded_proto() {
             list.append_known(Known::EnvoyInternal, b"true");
         }
         let found = find(&table, &list, 0).unwrap();
-        let location = found.location(&list).map(|l| String::from_utf8(l).unwrap());
+        let location = found.location(&list, &info()).map(|l| String::from_utf8(l).unwrap());
         assert_eq!(location.as_deref(), redirected.then_some("https://a.com:8080/p?q"));
         assert_eq!(found.response_status(), redirected.then_some(301));
     }
@@ -340,7 +340,7 @@ fn redirects() {
     ] {
         let table = one(Route::new(Conditions::new(prefix("/a")), Action::Redirect(redirect.clone())));
         let list = request(host, path);
-        let location = find(&table, &list, 0).unwrap().location(&list).unwrap();
+        let location = find(&table, &list, 0).unwrap().location(&list, &info()).unwrap();
         assert_eq!(String::from_utf8(location).unwrap(), want, "{redirect:?}");
     }
 }

@@ -3,6 +3,8 @@
 // Deprecated fields are Envoy's, and are read as long as Envoy reads them.
 #![allow(deprecated)]
 
+use std::sync::Arc;
+
 use plenipo_api::proto::envoy::{
     config::route::v3::{
         self as proto,
@@ -14,7 +16,7 @@ use plenipo_api::proto::envoy::{
 };
 
 use super::{
-    super::{any, headers, issues::At, value},
+    super::{any, headers, issues::At, local_reply, value},
     Compiler, REQUEST, RESPONSE,
 };
 use crate::{
@@ -117,15 +119,17 @@ impl Compiler<'_, '_> {
             Some(PathMatch::Template(template)) => Some(template),
             _ => None,
         };
-        match (config.prefix_rewrite.as_str(), &config.regex_rewrite, &config.path_rewrite_policy) {
-            ("", None, None) => Some(PathRewrite::None),
-            (prefix, None, None) if template.is_none() => Some(PathRewrite::Prefix(prefix.as_bytes().into())),
-            (_, None, None) => {
+        let format_at = at.field("path_rewrite");
+        match (config.prefix_rewrite.as_str(), &config.regex_rewrite, &config.path_rewrite_policy, config.path_rewrite.as_str()) {
+            ("", None, None, "") => Some(PathRewrite::None),
+            ("", None, None, format) => headers::program(format, true, &format_at, self.issues).map(PathRewrite::Format),
+            (prefix, None, None, "") if template.is_none() => Some(PathRewrite::Prefix(prefix.as_bytes().into())),
+            (_, None, None, "") => {
                 self.issues.push(at.field("prefix_rewrite").invalid("Cannot use prefix_rewrite with matcher extension"));
                 None
             }
-            ("", Some(regex), None) => Some(PathRewrite::Regex(value::rewrite(regex, &at.field("regex_rewrite"), self.issues)?)),
-            ("", None, Some(policy)) => {
+            ("", Some(regex), None, "") => Some(PathRewrite::Regex(value::rewrite(regex, &at.field("regex_rewrite"), self.issues)?)),
+            ("", None, Some(policy), "") => {
                 let at = at.field("path_rewrite_policy");
                 let config: UriTemplateRewriteConfig = any::extension(policy.typed_config.as_ref(), &at, self.issues)?;
                 let text = config.path_template_rewrite;
@@ -154,27 +158,30 @@ impl Compiler<'_, '_> {
                 let rewrite = value::rewrite(rewrite, &at.field("host_rewrite_path_regex"), self.issues);
                 rewrite.map_or(HostRewrite::None, HostRewrite::PathRegex)
             }
-            Some(HostRewriteSpecifier::HostRewrite(_)) => {
-                self.issues.push(at.field("host_rewrite").unsupported("host_rewrite formats are not implemented"));
-                HostRewrite::None
+            Some(HostRewriteSpecifier::HostRewrite(format)) if !format.is_empty() => {
+                headers::program(format, false, &at.field("host_rewrite"), self.issues).map_or(HostRewrite::None, HostRewrite::Format)
             }
             _ => HostRewrite::None,
         }
     }
 
-    pub(super) fn redirect(&mut self, config: &proto::RedirectAction, at: &At<'_>) -> Option<Redirect> {
+    pub(super) fn redirect(&mut self, config: &proto::RedirectAction, matched: Option<&PathMatch>, at: &At<'_>) -> Option<Redirect> {
         let text = |text: &str| (!text.is_empty()).then(|| Box::from(text));
         let path = match &config.path_rewrite_specifier {
             Some(PathRewriteSpecifier::PathRedirect(path)) if !path.is_empty() => PathRedirect::Whole(path.as_bytes().into()),
+            Some(PathRewriteSpecifier::PrefixRewrite(prefix)) if !prefix.is_empty() && matches!(matched, Some(PathMatch::Template(_))) => {
+                let issue = at.field("prefix_rewrite").invalid("Cannot use redirect.prefix_rewrite with path_match_policy");
+                self.issues.push(issue.got(prefix));
+                return None;
+            }
             Some(PathRewriteSpecifier::PrefixRewrite(prefix)) if !prefix.is_empty() => {
                 PathRedirect::Rewrite(PathRewrite::Prefix(prefix.as_bytes().into()))
             }
             Some(PathRewriteSpecifier::RegexRewrite(rewrite)) => {
                 PathRedirect::Rewrite(PathRewrite::Regex(value::rewrite(rewrite, &at.field("regex_rewrite"), self.issues)?))
             }
-            Some(PathRewriteSpecifier::PathRewrite(_)) => {
-                self.issues.push(at.field("path_rewrite").unsupported("path_rewrite formats are not implemented"));
-                return None;
+            Some(PathRewriteSpecifier::PathRewrite(format)) if !format.is_empty() => {
+                PathRedirect::Format(headers::program(format, true, &at.field("path_rewrite"), self.issues)?)
             }
             _ => PathRedirect::Keep,
         };
@@ -206,9 +213,10 @@ impl Compiler<'_, '_> {
     }
 
     pub(super) fn direct_response(&mut self, config: &proto::DirectResponseAction, at: &At<'_>) -> Option<DirectResponse> {
-        if config.body_format.is_some() {
-            self.issues.push(at.field("body_format").unsupported("body formats are not implemented"));
-        }
+        let format = match &config.body_format {
+            Some(format) => Some(Arc::new(local_reply::body_format(format, &at.field("body_format"), self.issues)?)),
+            None => None,
+        };
         let body_at = at.field("body");
         let body = match &config.body {
             Some(source) => value::data_source(source, &body_at, self.issues)?,
@@ -219,6 +227,6 @@ impl Compiler<'_, '_> {
             self.issues.push(body_at.invalid(message).hint("raise max_direct_response_body_size_bytes"));
         }
         // The rules of the API bound it to 200 to 599.
-        Some(DirectResponse { status: config.status as u16, body: body.into() })
+        Some(DirectResponse { status: config.status as u16, body: body.into(), format })
     }
 }
