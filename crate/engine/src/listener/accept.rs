@@ -249,7 +249,8 @@ async fn begin(
         Limited::Done(Err(_)) | Limited::Ended => return None,
     };
     // As in Envoy the name that was asked for is told where the tls_inspector looked for it.
-    let tls = tls.map(|tls| TlsInfo { sni: tls.sni.filter(|_| listener.inspect_tls), ..tls });
+    let inspected = listener.filters.iter().any(|f| matches!(f, ListenerFilter::TlsInspector));
+    let tls = tls.map(|tls| TlsInfo { sni: tls.sni.filter(|_| inspected), ..tls });
     let connection = Connection {
         manager: chain.manager.clone(),
         info: Rc::new(ConnectionInfo { peer, remote, local, tls, id: worker.connection_id(), entrance: Some(chain.entrance.clone()) }),
