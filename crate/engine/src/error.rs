@@ -112,6 +112,8 @@ pub enum Failure {
     PerTryTimeout,
     /// The per-try idle timeout passed.
     PerTryIdleTimeout,
+    /// The cluster's `max_stream_duration` passed.
+    StreamDuration,
 }
 
 impl Failure {
@@ -126,6 +128,7 @@ impl Failure {
             Failure::RemoteReset | Failure::RefusedStream => Flags::UPSTREAM_REMOTE_RESET,
             Failure::Protocol(_) => Flags::UPSTREAM_PROTOCOL_ERROR,
             Failure::Timeout | Failure::PerTryTimeout | Failure::PerTryIdleTimeout => Flags::UPSTREAM_REQUEST_TIMEOUT,
+            Failure::StreamDuration => Flags::UPSTREAM_MAX_STREAM_DURATION,
         }
     }
 
@@ -137,7 +140,7 @@ impl Failure {
     /// The status of the local reply.
     pub fn status(&self) -> u16 {
         match self {
-            Failure::Timeout | Failure::PerTryTimeout | Failure::PerTryIdleTimeout => 504,
+            Failure::Timeout | Failure::PerTryTimeout | Failure::PerTryIdleTimeout | Failure::StreamDuration => 504,
             Failure::Protocol(_) => 502,
             _ => 503,
         }
@@ -149,6 +152,7 @@ impl Failure {
             Failure::NoCluster => return String::new(),
             Failure::NoHealthyHost => return "no healthy upstream".into(),
             Failure::Timeout | Failure::PerTryTimeout | Failure::PerTryIdleTimeout => return "upstream request timeout".into(),
+            Failure::StreamDuration => return "upstream max stream duration reached".into(),
             Failure::Overflow => "overflow",
             Failure::Connect(_) => "remote connection failure",
             Failure::ConnectTimeout => "connection timeout",
@@ -184,6 +188,7 @@ impl Failure {
             Failure::Timeout => "response_timeout".into(),
             Failure::PerTryTimeout => "upstream_per_try_timeout".into(),
             Failure::PerTryIdleTimeout => "upstream_per_try_idle_timeout".into(),
+            Failure::StreamDuration => "upstream_max_stream_duration_reached".into(),
         }
     }
 }

@@ -74,6 +74,7 @@ export default suite('control headers', [
   { name: 'per-try-timeout-ms: with no timeout at all', ...after(ok(), { 'x-envoy-upstream-rq-per-try-timeout-ms': '5000', 'x-envoy-upstream-rq-timeout-ms': '0' }) },
   { name: 'hedge-on-per-try-timeout: expected is the whole timeout', ...after(ok(), { 'x-envoy-upstream-rq-per-try-timeout-ms': '1000', 'x-envoy-hedge-on-per-try-timeout': 'true' }) },
   { name: 'hedge-on-per-try-timeout: another word', ...after(ok(), { 'x-envoy-upstream-rq-per-try-timeout-ms': '1000', 'x-envoy-hedge-on-per-try-timeout': 'yes' }) },
+  { name: 'stream-duration-ms: ends the request', ...after([600, ok('late')], { 'x-envoy-upstream-stream-duration-ms': '150' }), stats: [/^cluster\.ID_u\.upstream_rq_(max_duration_reached|timeout|5xx|408|504|503):/] },
   { name: 'expected-rq-timeout-ms: overwritten', ...after(ok(), { 'x-envoy-expected-rq-timeout-ms': '77' }) },
   { name: 'expected-rq-timeout-ms: kept where there is no timeout', ...after(ok(), { 'x-envoy-expected-rq-timeout-ms': '77' }), routes: to({ timeout: '0s' }) },
   { name: 'respect_expected_rq_timeout: it is the timeout', ...after([600, ok('late')], { 'x-envoy-expected-rq-timeout-ms': '150' }), hcm: { ...ten, ...router({ respect_expected_rq_timeout: true }) } },

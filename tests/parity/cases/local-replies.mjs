@@ -31,7 +31,7 @@ export default suite('local-replies', [
   { name: 'timeout: 0s turns it off', routes: [{ match: all, route: { cluster: '$u', timeout: '0s' } }], upstreams: { u: replies([600, ok('late')]) }, send: [req('/'), { res: 1 }], ...H },
   { name: 'timeout: next request on the same connection', routes: [{ match: all, route: { cluster: '$u', timeout: '0.3s' } }], upstreams: { u: replies([1500, ok('late')], ok('second')) }, send: [req('/1'), { res: 1 }, req('/2'), { res: 1 }], ...H, logLines: 2 },
   { name: 'timeout: route idle_timeout', routes: [{ match: all, route: { cluster: '$u', timeout: '0s', idle_timeout: '0.3s' } }], upstreams: { u: slow }, send: [req('/')], ...H },
-  { name: 'timeout: max_stream_duration', unsupported: 'max_stream_duration', routes: [{ match: all, route: { cluster: '$u', timeout: '0s', max_stream_duration: { max_stream_duration: '0.3s' } } }], upstreams: { u: slow }, send: [req('/')], ...H },
+  { name: 'timeout: max_stream_duration', routes: [{ match: all, route: { cluster: '$u', timeout: '0s', max_stream_duration: { max_stream_duration: '0.3s' } } }], upstreams: { u: slow }, send: [req('/')], ...H },
   { name: 'timeout: per-try', routes: [{ match: all, route: { cluster: '$u', timeout: '5s', retry_policy: { retry_on: 'reset', num_retries: 0, per_try_timeout: '0.3s' } } }], upstreams: { u: slow }, send: [req('/')], ...H },
   { name: 'malformed: 400 in the access log', send: ['GET / HTTP/1.1\r\nHost: a.test\r\nbad header: x\r\n\r\n'], ...H },
   { name: 'malformed: 431 in the access log', send: [req('/', `x-big: ${'b'.repeat(70000)}\r\n`)], ...H },

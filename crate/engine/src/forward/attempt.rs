@@ -39,6 +39,8 @@ pub struct Attempt {
     limited: bool,
     per_try: Deadline,
     idle: Deadline,
+    /// When it must be over, whatever comes.
+    end: Deadline,
     /// Another attempt was begun beside it, because it is slow: its own end begins none.
     pub hedged: bool,
     begun: Instant,
@@ -67,6 +69,8 @@ pub struct Limits {
     pub per_try: Option<Duration>,
     /// `per_try_idle_timeout`: between two pieces of the answer.
     pub idle: Option<Duration>,
+    /// `max_stream_duration` of the cluster: from the connection to the end of the answer.
+    pub duration: Option<Duration>,
     /// `hedge_on_per_try_timeout`: an attempt that takes longer goes on, and another joins it.
     pub hedge: bool,
 }
@@ -112,6 +116,7 @@ impl Attempt {
             limited: false,
             per_try: Deadline::default(),
             idle: Deadline::default(),
+            end: Deadline::default(),
             hedged: false,
             begun: Instant::now(),
         };
@@ -143,6 +148,7 @@ impl Attempt {
             Ok(exchange) => {
                 self.cluster.stats.upstream_rq_total().inc();
                 self.cluster.stats.upstream_rq_active().inc();
+                self.end.set(self.limits.duration);
                 let active = Active(self.cluster.clone());
                 let request = self.host.request();
                 self.state = State::Sent(Sent { exchange, since: Instant::now(), _request: request, _active: active, _permit: permit });
@@ -199,6 +205,9 @@ impl Attempt {
                 Err(failure) => Progress::Failed(failure),
             });
         }
+        if self.end.poll(cx).is_ready() {
+            return Poll::Ready(Progress::Failed(Failure::StreamDuration));
+        }
         self.limit();
         if self.per_try.poll(cx).is_ready() {
             self.idle.set(None);
@@ -239,6 +248,7 @@ impl Attempt {
             Failure::Timeout => stats.upstream_rq_timeout().inc(),
             Failure::PerTryTimeout => stats.upstream_rq_per_try_timeout().inc(),
             Failure::PerTryIdleTimeout => stats.upstream_rq_per_try_idle_timeout().inc(),
+            Failure::StreamDuration => stats.upstream_rq_max_duration_reached().inc(),
             Failure::Protocol(_) => stats.upstream_cx_protocol_error().inc(),
             Failure::RemoteReset | Failure::RefusedStream => stats.upstream_rq_rx_reset().inc(),
             _ => {}
@@ -269,6 +279,9 @@ impl Attempt {
         if let Poll::Ready(frame) = sent.exchange.poll_body(cx) {
             self.moved();
             return Poll::Ready(frame);
+        }
+        if self.end.poll(cx).is_ready() {
+            return Poll::Ready(Some(Err(BodyError::Upstream(Failure::StreamDuration))));
         }
         self.limit();
         match self.idle.poll(cx) {

@@ -220,7 +220,7 @@ impl<'a> Attempts<'a> {
 
     /// Counts the failure of an attempt that no other follows, as the answer that it would be; as in Envoy, of each such attempt.
     fn charge(&self, attempt: &Attempt, failure: &Failure, stream: &Stream) {
-        if !self.begun {
+        if !self.begun && *failure != Failure::StreamDuration {
             self.cluster.stats.answer(self.controls.status(failure), stream.is_internal(), false);
             attempt.host().finished(Outcome::Error);
         }

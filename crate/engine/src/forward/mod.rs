@@ -91,7 +91,8 @@ async fn to_cluster(stream: &mut Stream, route: &RouteMatch, action: &Forward) -
     let timer = stream.timer.clone();
     let (outcome, begun) = {
         let timeout = Timeout { timer: &timer, source: &source, after: controls.timeout };
-        let limits = Limits { per_try: controls.per_try, idle: controls.per_try_idle, hedge: controls.hedge };
+        let limits =
+            Limits { per_try: controls.per_try, idle: controls.per_try_idle, duration: controls.stream_duration, hedge: controls.hedge };
         let priority = if action.high_priority { Priority::High } else { Priority::Default };
         let retries = Retries::new(controls.retry.as_deref(), &cluster, priority);
         let mut attempts = Attempts::new(route, &cluster, &source, &controls, timeout, limits, retries);
@@ -162,7 +163,7 @@ fn fail(stream: &mut Stream, cluster: &Cluster, failure: Failure, source: &Sourc
         stream.info.upstream_failure = Some(reason.clone());
     }
     let detail = if begun { failure.detail_after_begin() } else { failure.detail() };
-    let status = controls.status(&failure);
+    let status = if failure == Failure::StreamDuration && !source.is_over() { 408 } else { controls.status(&failure) };
     let body = if status == 204 { String::new() } else { failure.body(stream.info.attempts > 1) };
     let mut reply = LocalReply::new(status, body, detail).flag(failure.flag());
     if failure == Failure::Overflow && controls.own_headers {

@@ -4,7 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     rc::Rc,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -79,8 +79,13 @@ impl Stream {
     /// Chooses the route by the request as it is now.
     pub fn find_route(&mut self) {
         self.info.route = self.manager.routes.find(Lookup { headers: &self.headers, info: &self.info, random: self.random });
-        if let Some(idle) = self.info.route.as_ref().and_then(RouteMatch::forward).and_then(|f| f.idle_timeout) {
+        let Some(action) = self.info.route.as_ref().and_then(RouteMatch::forward) else { return };
+        if let Some(idle) = action.idle_timeout {
             self.interim.set_idle_timeout(Some(idle));
+        }
+        if let Some(duration) = &action.stream_duration {
+            let limit = duration.limit(&mut self.headers, self.manager.settings.max_stream_duration);
+            self.interim.set_end(limit.and_then(|limit| self.info.started.checked_add(limit)));
         }
     }
 
@@ -107,9 +112,9 @@ impl Stream {
     }
 }
 
-/// What a stream leaves for its connection while that waits for the answer: interim answers, and how long it may be idle.
+/// What a stream leaves for its connection while that waits for the answer: interim answers, how long it may be idle, and when it must be over.
 #[derive(Clone, Default)]
-pub struct Interim(Rc<(RefCell<Vec<HeaderList>>, Cell<Option<Duration>>)>);
+pub struct Interim(Rc<(RefCell<Vec<HeaderList>>, Cell<Option<Duration>>, Cell<Option<Instant>>)>);
 
 impl Interim {
     /// Leaves an interim answer for the connection.
@@ -125,6 +130,16 @@ impl Interim {
     /// How long the stream may be without progress; the route's word counts more than the connection manager's.
     pub fn idle_timeout(&self) -> Option<Duration> {
         self.0.1.get()
+    }
+
+    /// When the stream must be over: `max_stream_duration` of the connection manager or the route, or `grpc-timeout`.
+    pub fn end(&self) -> Option<Instant> {
+        self.0.2.get()
+    }
+
+    /// Sets when; nothing is no limit.
+    pub fn set_end(&self, end: Option<Instant>) {
+        self.0.2.set(end);
     }
 
     /// Sets how long; zero or nothing is no limit.

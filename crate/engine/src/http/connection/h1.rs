@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Connection, note_broken, timed_out};
+use super::{Connection, limits::Limits, note_broken};
 use crate::{
     access_log::LogType,
     error::Flags,
@@ -281,14 +281,8 @@ async fn exchange(
         interim: interim.clone(),
     });
 
-    let mut wait = Wait {
-        shared,
-        connection,
-        idle,
-        interim,
-        version: head.version,
-        deadline: settings.request_timeout.map(|t| stream.info.started + t),
-    };
+    let mut limits = Limits::new(idle, interim.clone(), &manager, stream.info.started);
+    let mut wait = Wait { shared, connection, limits: &mut limits, interim, version: head.version };
     let outcome = wait.answer(manager::serve(&mut stream)).await;
     let mut response = match outcome {
         Ok(response) => response,
@@ -337,7 +331,7 @@ async fn exchange(
     }
     let upgraded = tunnel.then(|| Upgraded::new(manager.clone()));
     let mut trailers = None;
-    let sent = send(shared, connection, &mut stream, &head, &mut response, idle, &mut trailers, tunnel).await;
+    let sent = send(shared, connection, &mut stream, &head, &mut response, &mut limits, &mut trailers, tunnel).await;
     drop(upgraded);
     note_request(shared, &mut stream.info);
     match sent {
@@ -345,10 +339,14 @@ async fn exchange(
         Err(error) => {
             keep = false;
             note_broken(&mut stream.info, &manager, &error);
-            if error == BodyError::ClientGone {
-                manager.stats.downstream_cx_destroy_active_rq().inc();
-                manager.stats.downstream_cx_destroy_remote().inc();
-                manager.stats.downstream_cx_destroy_remote_active_rq().inc();
+            match error {
+                BodyError::ClientGone => {
+                    manager.stats.downstream_cx_destroy_active_rq().inc();
+                    manager.stats.downstream_cx_destroy_remote().inc();
+                    manager.stats.downstream_cx_destroy_remote_active_rq().inc();
+                }
+                BodyError::ClientProtocol(_) | BodyError::Refused { .. } => {}
+                BodyError::Upstream(_) | BodyError::Timeout(_) => manager.stats.downstream_rq_tx_reset().inc(),
             }
         }
     }
@@ -414,20 +412,17 @@ enum Stop {
 }
 
 /// The wait for a stream's answer, and what the connection does meanwhile.
-struct Wait<'a> {
+struct Wait<'a, 't> {
     shared: &'a Rc<RefCell<Shared>>,
     connection: &'a mut Connection,
-    idle: &'a mut Deadline,
+    limits: &'a mut Limits<'t>,
     interim: Interim,
     version: Protocol,
-    deadline: Option<Instant>,
 }
 
-impl Wait<'_> {
+impl Wait<'_, '_> {
     async fn answer(&mut self, serving: impl Future<Output = Response>) -> Result<Response, Stop> {
         let mut serving = std::pin::pin!(serving);
-        self.interim.set_idle_timeout(self.connection.manager.settings.stream_idle_timeout);
-        let mut timer = None;
         poll_fn(|cx| {
             self.connection.listening.register(cx);
             let answer = serving.as_mut().poll(cx);
@@ -449,24 +444,9 @@ impl Wait<'_> {
             if shared.gone || !watch(&mut shared, cx) {
                 return Poll::Ready(Err(Stop::Gone));
             }
-            let limit = self.interim.idle_timeout();
-            if timer != Some((shared.progress, limit)) {
-                timer = Some((shared.progress, limit));
-                let now = Instant::now();
-                let idle = limit.and_then(|t| now.checked_add(t));
-                let whole = if shared.ended.is_none() { self.deadline } else { None };
-                self.idle.set_at(match (idle, whole) {
-                    (Some(a), Some(b)) => Some(a.min(b)),
-                    (a, b) => a.or(b),
-                });
-            }
-            if self.idle.poll(cx).is_pending() {
-                return Poll::Pending;
-            }
             let complete = shared.body.is_end();
-            let overall = self.deadline.is_some_and(|d| Instant::now() >= d) && !complete;
-            let reply = timed_out(&self.connection.manager, overall, complete);
-            Poll::Ready(Err(Stop::Reply(reply)))
+            let passed = std::task::ready!(self.limits.poll(shared.progress, complete, cx));
+            Poll::Ready(Err(Stop::Reply(passed.reply(complete, &self.connection.manager))))
         })
         .await
     }
@@ -499,7 +479,7 @@ async fn send(
     stream: &mut Stream,
     head: &RequestHead,
     response: &mut Response,
-    idle: &mut Deadline,
+    limits: &mut Limits<'_>,
     trailers_seen: &mut Option<HeaderList>,
     tunnel: bool,
 ) -> Result<bool, BodyError> {
@@ -514,7 +494,7 @@ async fn send(
     let mut encoder = h1::encode_response_head(&response.headers, encoding, shared.borrow_mut().io.output());
     let mut finished = false;
     let mut sent = 0u64;
-    let mut progress = (u64::MAX, 0);
+    limits.answering();
     let listening = &mut connection.listening;
     let result = poll_fn(|cx| {
         listening.register(cx);
@@ -586,15 +566,8 @@ async fn send(
             if !watch(&mut shared, cx) {
                 return Poll::Ready(Err(BodyError::ClientGone));
             }
-            if progress != (sent, shared.progress) {
-                progress = (sent, shared.progress);
-                idle.set(stream.interim.idle_timeout());
-            }
-            if idle.poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            connection.manager.stats.downstream_rq_idle_timeout().inc();
-            return Poll::Ready(Err(BodyError::Timeout("stream_idle_timeout")));
+            let passed = std::task::ready!(limits.poll(sent.wrapping_add(shared.progress), true, cx));
+            return Poll::Ready(Err(passed.broken(&connection.manager)));
         }
     })
     .await;

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use h2::{RecvStream, SendStream, server};
 
-use super::{Connection, linger::Lingering, note_broken, send_buffer, timed_out};
+use super::{Connection, limits::Limits, linger::Lingering, note_broken, send_buffer};
 use crate::{
     access_log::LogType,
     error::Flags,
@@ -305,12 +305,13 @@ impl Exchange {
             close: false,
             interim: interim.clone(),
         });
-        let mut idle = Deadline::default();
+        let mut timer = Deadline::default();
+        let mut limits = Limits::new(&mut timer, interim.clone(), &manager, stream.info.started);
         let outcome = if too_many {
             manager.stats.downstream_rq_too_large().inc();
             Err(Stop::Reply(LocalReply::new(431, "Request Header Fields Too Large", "http2.too_many_headers")))
         } else {
-            self.answer(&mut stream, &received, whole, &interim, &mut idle).await
+            self.answer(&mut stream, &received, whole, &interim, &mut limits).await
         };
         let note = |info: &mut StreamInfo| {
             info.bytes_received = received.bytes.get();
@@ -348,7 +349,7 @@ impl Exchange {
             manager.stats.downstream_rq_response_before_rq_complete().inc();
         }
         let mut trailers = None;
-        let result = self.send(&mut response, &mut trailers, &mut idle, &manager).await;
+        let result = self.send(&mut response, &mut trailers, &mut limits, &manager).await;
         // A tunnel's upstream side breaks off with the client's.
         let lost = result.is_err() && received.reset.get() == Some(Flags::DOWNSTREAM_CONNECTION_TERMINATION);
         let result = if lost { Err(BodyError::ClientGone) } else { result };
@@ -383,13 +384,9 @@ impl Exchange {
         received: &Received,
         whole: bool,
         interim: &Interim,
-        idle: &mut Deadline,
+        limits: &mut Limits<'_>,
     ) -> Result<Response, Stop> {
         let manager = stream.manager.clone();
-        let settings = &manager.settings;
-        let overall = settings.request_timeout.map(|t| stream.info.started + t);
-        let mut progress = None;
-        interim.set_idle_timeout(settings.stream_idle_timeout);
         let mut serving = Box::pin(manager::serve(stream));
         poll_fn(|cx| {
             if self.watched.watch().flood().is_some() {
@@ -415,20 +412,8 @@ impl Exchange {
                 Poll::Pending => {}
             }
             let complete = whole || received.ended.get().is_some();
-            let now = (received.bytes.get(), complete, interim.idle_timeout());
-            if progress != Some(now) {
-                progress = Some(now);
-                idle.set(interim.idle_timeout());
-                if let (Some(overall), false) = (overall, complete) {
-                    idle.set_at(Some(overall));
-                }
-            }
-            if idle.poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            let overall = overall.is_some_and(|d| Instant::now() >= d) && !complete;
-            let reply = timed_out(&manager, overall, complete);
-            Poll::Ready(Err(Stop::Reply(reply)))
+            let passed = std::task::ready!(limits.poll(received.bytes.get(), complete, cx));
+            Poll::Ready(Err(Stop::Reply(passed.reply(complete, &manager))))
         })
         .await
     }
@@ -437,7 +422,7 @@ impl Exchange {
         &mut self,
         response: &mut Response,
         trailers_seen: &mut Option<HeaderList>,
-        idle: &mut Deadline,
+        limits: &mut Limits<'_>,
         manager: &Manager,
     ) -> Result<(), BodyError> {
         let end = response.body.is_end();
@@ -446,7 +431,7 @@ impl Exchange {
         if end {
             return Ok(());
         }
-        idle.set(manager.settings.stream_idle_timeout);
+        limits.answering();
         let mut waiting: Option<Bytes> = None;
         poll_fn(|cx| {
             loop {
@@ -455,7 +440,6 @@ impl Exchange {
                         Poll::Ready(Some(room)) => {
                             let piece = data.split_to(room.min(data.len()));
                             self.sent += piece.len() as u64;
-                            idle.set(manager.settings.stream_idle_timeout);
                             if data.is_empty() {
                                 waiting = None;
                             }
@@ -486,11 +470,8 @@ impl Exchange {
                 if send.poll_reset(cx).is_ready() || self.signal.ended() {
                     return Poll::Ready(Err(BodyError::ClientGone));
                 }
-                if idle.poll(cx).is_pending() {
-                    return Poll::Pending;
-                }
-                manager.stats.downstream_rq_idle_timeout().inc();
-                return Poll::Ready(Err(BodyError::Timeout("stream_idle_timeout")));
+                let passed = std::task::ready!(limits.poll(self.sent, true, cx));
+                return Poll::Ready(Err(passed.broken(manager)));
             }
         })
         .await

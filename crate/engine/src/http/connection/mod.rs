@@ -2,6 +2,7 @@
 
 mod h1;
 mod h2;
+mod limits;
 mod linger;
 
 use std::{
@@ -18,7 +19,7 @@ use tokio::io::AsyncWriteExt;
 
 use linger::Lingering;
 
-use super::{body::BodyError, io::poll_read_some, local_reply::LocalReply, manager::Manager, settings::Codec};
+use super::{body::BodyError, io::poll_read_some, manager::Manager, settings::Codec};
 use crate::{
     error::{Failure, Flags},
     stream_info::{ConnectionInfo, Protocol, StreamInfo},
@@ -143,17 +144,6 @@ async fn detect(transport: &mut Transport, manager: &Manager) -> Option<bool> {
     }?;
     transport.unread(ahead);
     Some(is_h2)
-}
-
-/// The reply to a request whose time is over before its answer began: `overall` for `request_timeout`, else for idleness. `complete`
-/// tells whether the client had sent all of it.
-fn timed_out(manager: &Manager, overall: bool, complete: bool) -> LocalReply {
-    if overall {
-        manager.stats.downstream_rq_timeout().inc();
-        return LocalReply::new(408, "request timeout", "request_overall_timeout");
-    }
-    manager.stats.downstream_rq_idle_timeout().inc();
-    LocalReply::new(if complete { 504 } else { 408 }, "stream timeout", "stream_idle_timeout").flag(Flags::STREAM_IDLE_TIMEOUT)
 }
 
 /// Notes why an answer broke off after its head had gone to the client.
