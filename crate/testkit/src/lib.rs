@@ -1,8 +1,9 @@
-//! Fakes for tests of the engine: upstream servers, a raw client, a DNS server and configurations. Never part of a build.
+//! Fakes for tests of the engine: upstream servers, a raw client, a DNS server and configurations; a fuzzer. Never part of a build.
 
 pub mod client;
 pub mod config;
 pub mod dns;
+pub mod fuzz;
 pub mod upstream;
 
 use std::{future::Future, time::Duration};

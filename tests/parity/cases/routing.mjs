@@ -44,6 +44,7 @@ export default suite('routing', [
   { name: 'prefix: case matters unless told', routes: [say({ prefix: '/Low', case_sensitive: false }, 'ci'), say({ prefix: '/Up' }, 'cs')], upstreams: none, send: paths('/lOW/x', '/up', '/Up') },
   { name: 'prefix: encoded and dotted paths are matched as they are', routes: [say({ prefix: '/admin' }, 'admin'), say(all, 'other')], upstreams: none, send: paths('/%61dmin', '/x/../admin', '//admin', '/admin%2f', '/./admin') },
   { name: 'prefix: normalize_path and merge_slashes', hcm: { normalize_path: true, merge_slashes: true }, routes: [say({ prefix: '/admin' }, 'admin'), { match: all, ...U }], send: paths('/%61dmin', '/x/../admin', '//admin', '/./admin', '/a/%2e%2e/admin', '/b//c/./d/../e?x=//../y', '/..', '/a\\b') },
+  { name: 'prefix: normalize_path makes no new escapes', hcm: { normalize_path: true }, routes: [say({ prefix: '/%2F' }, 'slash'), { match: all, ...U }], send: paths('/%2%46', '/%%32F', '/%%32%46', '/%4%41', '/%4%7e', '/%%%34', '/%\\%41') },
   { name: 'prefix: the empty query and the query alone', routes: [{ match: { prefix: '/q' }, ...U }], send: paths('/q?', '/q?a=b?c', '/?q') },
 
   // path

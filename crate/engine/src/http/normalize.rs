@@ -124,6 +124,8 @@ fn unescape_slashes(path: &[u8]) -> Option<Vec<u8>> {
 fn canonicalize(path: &[u8]) -> Option<Vec<u8>> {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let mut out = Vec::with_capacity(path.len() + 8);
+    // Where in `out` the last `%` stands that begins no escape.
+    let mut bare = None;
     let mut at = 0;
     while at < path.len() {
         let byte = path[at];
@@ -137,6 +139,7 @@ fn canonicalize(path: &[u8]) -> Option<Vec<u8>> {
                     // `out` ends in the slash before the dots; back to the one before that.
                     let keep = out[..out.len() - 1].iter().rposition(|b| *b == b'/').map_or(1, |slash| slash + 1);
                     out.truncate(keep);
+                    bare = bare.filter(|percent| *percent < keep);
                 }
                 at += used;
             }
@@ -146,7 +149,17 @@ fn canonicalize(path: &[u8]) -> Option<Vec<u8>> {
             (b'%', Some(high), Some(low)) => {
                 match high << 4 | low {
                     0 => return None,
-                    plain if plain.is_ascii_alphanumeric() || matches!(plain, b'-' | b'.' | b'_' | b'~') => out.push(plain),
+                    plain if plain.is_ascii_alphanumeric() || matches!(plain, b'-' | b'.' | b'_' | b'~') => {
+                        out.push(plain);
+                        // `%4%41` must not become `%4A`, which the next reader would take for an escape.
+                        let digits = bare.map_or(&[][..], |percent| &out[percent + 1..]);
+                        let next = path.get(at + 3).copied();
+                        if completes_escape(digits, next)
+                            && let Some(percent) = bare
+                        {
+                            out.splice(percent + 1..percent + 1, *b"25");
+                        }
+                    }
                     _ => out.extend_from_slice(&path[at..at + 3]),
                 }
                 at += 3;
@@ -155,11 +168,25 @@ fn canonicalize(path: &[u8]) -> Option<Vec<u8>> {
             (b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}' | ..=b' ' | 0x7f.., ..) => {
                 out.extend([b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
             }
+            (b'%', ..) => {
+                bare = Some(out.len());
+                out.push(byte);
+            }
             _ => out.push(byte),
         }
         at += 1;
     }
     Some(out)
+}
+
+/// Whether what stands behind a bare `%`, the last of it just undone, makes an escape of it, perhaps with the byte that follows.
+fn completes_escape(behind: &[u8], next: Option<u8>) -> bool {
+    let is_hex = |byte: &u8| byte.is_ascii_hexdigit();
+    match behind {
+        [one] => is_hex(one) && next.as_ref().is_some_and(is_hex),
+        [one, two] => is_hex(one) && is_hex(two),
+        _ => false,
+    }
 }
 
 /// How many dots the segment at the start of `path` is made of, if of one or two only, and its length with the slash behind it.

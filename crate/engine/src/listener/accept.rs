@@ -248,9 +248,6 @@ async fn begin(
         }
         Limited::Done(Err(_)) | Limited::Ended => return None,
     };
-    // As in Envoy the name that was asked for is told where the tls_inspector looked for it.
-    let inspected = listener.filters.iter().any(|f| matches!(f, ListenerFilter::TlsInspector));
-    let tls = tls.map(|tls| TlsInfo { sni: tls.sni.filter(|_| inspected), ..tls });
     let connection = Connection {
         manager: chain.manager.clone(),
         info: Rc::new(ConnectionInfo { peer, remote, local, tls, id: worker.connection_id(), entrance: Some(chain.entrance.clone()) }),
@@ -309,8 +306,7 @@ async fn secure(chain: &FilterChain, greeting: Greeting, ahead: BytesMut) -> io:
         Greeting::Raw(_) => return Err(io::ErrorKind::InvalidData.into()),
     };
     let (stream, shown) = context.accept(start).await?;
-    let server = stream.get_ref().1;
-    let info = tls::info(server, server.server_name(), shown);
+    let info = tls::info(stream.get_ref().1, shown);
     Ok((Transport::tls(stream), Some(info)))
 }
 

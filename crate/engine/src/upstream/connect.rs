@@ -4,7 +4,6 @@ use std::{
     cell::Cell,
     io,
     net::SocketAddr,
-    rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,7 +14,6 @@ use tokio::net::TcpStream;
 use crate::{
     cluster::{Cluster, Host, Permit, Spoken},
     error::Failure,
-    stream_info::{TlsInfo, UpstreamConnection},
     transport::Transport,
 };
 
@@ -23,8 +21,8 @@ use crate::{
 pub struct Connected {
     cluster: Arc<Cluster>,
     host: Arc<Host>,
-    /// What streams tell of it.
-    pub facts: Rc<UpstreamConnection>,
+    /// Our own address.
+    pub local: SocketAddr,
     opened: Instant,
     by_peer: Cell<bool>,
     at_work: Cell<bool>,
@@ -92,7 +90,7 @@ pub async fn connect(cluster: &Arc<Cluster>, host: &Arc<Host>, permit: Permit, s
     let mut meta = Connected {
         cluster: cluster.clone(),
         host: host.clone(),
-        facts: Rc::new(UpstreamConnection { local: address, tls: None }),
+        local: address,
         opened,
         by_peer: Cell::new(false),
         at_work: Cell::new(false),
@@ -102,9 +100,9 @@ pub async fn connect(cluster: &Arc<Cluster>, host: &Arc<Host>, permit: Permit, s
     };
     let made = tokio::time::timeout(cluster.settings.connect_timeout, open(cluster, address, spoken)).await;
     let failure = match made {
-        Ok(Ok((transport, tls))) => {
+        Ok(Ok(transport)) => {
             stats.upstream_cx_connect_ms().record(opened.elapsed().as_millis() as u64);
-            meta.facts = Rc::new(UpstreamConnection { local: transport.tcp().local_addr().unwrap_or(address), tls });
+            meta.local = transport.tcp().local_addr().unwrap_or(address);
             return Ok((transport, meta));
         }
         Ok(Err(failure)) => failure,
@@ -122,7 +120,7 @@ pub async fn connect(cluster: &Arc<Cluster>, host: &Arc<Host>, permit: Permit, s
     Err(failure)
 }
 
-async fn open(cluster: &Cluster, address: SocketAddr, spoken: Spoken) -> Result<(Transport, Option<TlsInfo>), Failure> {
+async fn open(cluster: &Cluster, address: SocketAddr, spoken: Spoken) -> Result<Transport, Failure> {
     let stream = TcpStream::connect(address).await.map_err(|e| Failure::Connect(reason(&e)))?;
     // Small writes go out at once, as from Envoy; both calls can only fail on a socket that is already gone.
     let _ = stream.set_nodelay(true);
@@ -134,11 +132,8 @@ async fn open(cluster: &Cluster, address: SocketAddr, spoken: Spoken) -> Result<
         let _ = SockRef::from(&stream).set_tcp_keepalive(&wanted);
     }
     match &cluster.settings.tls {
-        None => Ok((Transport::raw(stream), None)),
-        Some(context) => {
-            let secured = context.connect(stream, spoken == Spoken::Http2).await.map_err(|e| Failure::Connect(e.to_string()));
-            secured.map(|(transport, tls)| (transport, Some(tls)))
-        }
+        None => Ok(Transport::raw(stream)),
+        Some(context) => context.connect(stream, spoken == Spoken::Http2).await.map_err(|e| Failure::Connect(e.to_string())),
     }
 }
 

@@ -24,7 +24,6 @@ use crate::{
         keepalive::PingNow,
         settings::{Http2, Keepalive},
     },
-    stream_info::UpstreamConnection,
 };
 
 /// A connection that carries many requests at a time.
@@ -123,9 +122,9 @@ impl Exchange {
         })
     }
 
-    /// What is told of the connection.
-    pub fn facts(&self) -> &Rc<UpstreamConnection> {
-        &self.connection.meta.facts
+    /// Our address on the connection.
+    pub fn local(&self) -> std::net::SocketAddr {
+        self.connection.meta.local
     }
 
     /// Whether any part of the answer has come.

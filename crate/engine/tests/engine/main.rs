@@ -4,6 +4,7 @@ mod apply;
 mod circuit;
 mod drain;
 mod filters;
+mod fuzz;
 mod lifecycle;
 mod retries;
 mod streams;
