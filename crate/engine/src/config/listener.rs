@@ -7,7 +7,7 @@ use plenipo_api::proto::envoy::{
         core::v3::{
             TrafficDirection, TransportSocket, address, proxy_protocol_config::Version, transport_socket::ConfigType as SocketConfig,
         },
-        listener::v3 as proto,
+        listener::v3::{self as proto, listener::connection_balance_config::BalanceType},
     },
     extensions::filters::listener::proxy_protocol::v3::ProxyProtocol as ProxyProtocolConfig,
 };
@@ -20,6 +20,7 @@ use super::{
 use crate::{
     listener::{
         FilterChain, Listener, ListenerFilter, SocketOptions,
+        balance::Balance,
         filter_chain::{ChainMatch, ChainMatcher, SourceType},
         proxy_protocol::ProxyProtocol,
     },
@@ -79,6 +80,9 @@ pub fn compile(
     let before = issues.len();
     let prefix = format!("listener.{}", bound.to_string().replace(':', "_"));
     let mut filters = listener_filters(config, context, at, issues);
+    // The reader refuses the other kinds by name.
+    let exact = config.connection_balance_config.as_ref().is_some_and(|b| matches!(b.balance_type, Some(BalanceType::ExactBalance(_))));
+    let balance = exact.then(|| Balance::new(context.workers));
     let mut chains = Vec::new();
     let mut seen: HashMap<ChainMatch, usize> = HashMap::new();
     let list = at.field("filter_chains");
@@ -114,6 +118,7 @@ pub fn compile(
         socket,
         buffer_limit: config.per_connection_buffer_limit_bytes.unwrap_or(BUFFER_LIMIT) as usize,
         filters,
+        balance,
         listener_filters_timeout: filters_timeout.unwrap_or_default(),
         continue_on_listener_filters_timeout: config.continue_on_listener_filters_timeout,
         chains: ChainMatcher::new(chains, default),

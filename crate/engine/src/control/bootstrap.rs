@@ -67,6 +67,7 @@ impl Control {
     fn start_workers(&mut self) -> Result<(), Error> {
         let shared = &self.shared;
         let local_address = local_address();
+        let peers = worker::Peers::default();
         for index in 0..shared.options.workers() {
             let for_tell = shared.clone();
             let setup = worker::Setup {
@@ -79,10 +80,13 @@ impl Control {
                 closing: shared.closing.clone(),
                 flush_interval: shared.options.flush_interval,
                 tell: Arc::new(move |message| for_tell.emit(&Event::Warning(message))),
+                peers: peers.clone(),
             };
             let handle = worker::start(setup).map_err(|e| Error::state(format!("cannot start worker {index}: {e}")))?;
             self.workers.push(handle);
         }
+        // Set once, here, before any listener is known.
+        let _ = peers.set(self.workers.iter().map(|w| w.mailbox.downgrade()).collect());
         shared.workers.store(Arc::new(self.workers.iter().map(|w| w.mailbox.clone()).collect()));
         Ok(())
     }

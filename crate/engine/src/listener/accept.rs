@@ -16,7 +16,11 @@ use bytes::BytesMut;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
-use super::{FilterChain, Listener, ListenerFilter, filter_chain::Traits};
+use super::{
+    FilterChain, Listener, ListenerFilter,
+    balance::{Balance, Place},
+    filter_chain::Traits,
+};
 use crate::{
     http::connection::{self, Connection},
     stats::ListenerWorkerStats,
@@ -57,7 +61,7 @@ impl Accepting {
                 });
                 let Some((accepting, accepted)) = next.await else { return };
                 match accepted {
-                    Ok((stream, remote)) => accepting.take(&of_worker, stream, remote),
+                    Ok((stream, remote)) => accepting.deal(&of_worker, stream, remote),
                     // Out of descriptors or memory: what is there must end first.
                     Err(e) if !is_of_one_connection(&e) => tokio::time::sleep(Duration::from_millis(50)).await,
                     Err(_) => {}
@@ -102,26 +106,94 @@ impl Accepting {
         self.signal()
     }
 
+    /// Whether it accepts for this listener, or for a newer one of its name.
+    pub fn serves(&self, listener: &Listener) -> bool {
+        self.current.borrow().0.name == listener.name
+    }
+
     /// The signal of the newest connections.
     pub fn signal(&self) -> Rc<Signal> {
         self.current.borrow().1.clone()
     }
 
-    fn take(&self, worker: &Rc<Worker>, stream: TcpStream, remote: SocketAddr) {
-        let (listener, signal) = self.current.borrow().clone();
-        let listening = signal.listen();
-        let counted = Counted::new(listener.clone(), worker.index);
-        // Answers are written whole: waiting for more to send only delays them.
-        let _ = stream.set_nodelay(true);
-        let task_worker = worker.clone();
-        worker.spawn(async move {
-            // Boxed: a task keeps the room of everything that it awaits for as long as it lives.
-            if let Some((transport, connection)) = Box::pin(begin(task_worker, &listener, stream, remote, listening)).await {
-                connection::serve(transport, connection).await;
-            }
-            drop(counted);
-        });
+    /// Gives a connection to the worker whose turn it is: nearly always this one.
+    fn deal(&self, worker: &Rc<Worker>, stream: TcpStream, remote: SocketAddr) {
+        let listener = self.current.borrow().0.clone();
+        let Some(place) = listener.balance.as_ref().map(Balance::deal) else { return self.take(worker, stream, remote) };
+        if place.worker == worker.index {
+            return self.begin(worker, stream, remote, Some(place));
+        }
+        // A socket that the runtime does not let go of is gone already.
+        if let Ok(stream) = stream.into_std() {
+            worker.hand_over(Dealt { listener, stream, remote, place });
+        }
     }
+
+    /// A connection that stays with the worker that accepted it.
+    fn take(&self, worker: &Rc<Worker>, stream: TcpStream, remote: SocketAddr) {
+        let place = self.current.borrow().0.balance.as_ref().map(|balance| balance.at(worker.index));
+        self.begin(worker, stream, remote, place);
+    }
+
+    fn begin(&self, worker: &Rc<Worker>, stream: TcpStream, remote: SocketAddr, place: Option<Place>) {
+        let (listener, signal) = self.current.borrow().clone();
+        serve(worker, listener, &signal, stream, remote, place);
+    }
+}
+
+/// A connection that another worker accepted.
+pub struct Dealt {
+    listener: Arc<Listener>,
+    stream: std::net::TcpStream,
+    remote: SocketAddr,
+    place: Place,
+}
+
+impl Dealt {
+    /// Serves it as `accepting` serves its own; without one the listener has gone meanwhile, and the connection drains. Gives the
+    /// signal of such a connection.
+    pub fn serve(self, worker: &Rc<Worker>, accepting: Option<&Accepting>) -> Option<Rc<Signal>> {
+        let Dealt { listener, stream, remote, place } = self;
+        let stream = TcpStream::from_std(stream).ok()?;
+        match accepting {
+            Some(accepting) => {
+                accepting.begin(worker, stream, remote, Some(place));
+                None
+            }
+            None => {
+                let signal = Signal::new();
+                signal.drain();
+                serve(worker, listener, &signal, stream, remote, Some(place));
+                Some(signal)
+            }
+        }
+    }
+
+    /// Of which listener it is.
+    pub fn listener(&self) -> &Arc<Listener> {
+        &self.listener
+    }
+
+    /// Which worker it is for.
+    pub fn worker(&self) -> usize {
+        self.place.worker
+    }
+}
+
+/// Begins to serve a connection.
+fn serve(worker: &Rc<Worker>, listener: Arc<Listener>, signal: &Rc<Signal>, stream: TcpStream, remote: SocketAddr, place: Option<Place>) {
+    let listening = signal.listen();
+    let counted = Counted::new(listener.clone(), worker.index, place);
+    // Answers are written whole: waiting for more to send only delays them.
+    let _ = stream.set_nodelay(true);
+    let task_worker = worker.clone();
+    worker.spawn(async move {
+        // Boxed: a task keeps the room of everything that it awaits for as long as it lives.
+        if let Some((transport, connection)) = Box::pin(begin(task_worker, &listener, stream, remote, listening)).await {
+            connection::serve(transport, connection).await;
+        }
+        drop(counted);
+    });
 }
 
 impl Drop for Accepting {
@@ -340,10 +412,11 @@ struct Counted {
     listener: Arc<Listener>,
     worker: Option<ListenerWorkerStats>,
     since: Instant,
+    _place: Option<Place>,
 }
 
 impl Counted {
-    fn new(listener: Arc<Listener>, worker: usize) -> Counted {
+    fn new(listener: Arc<Listener>, worker: usize, place: Option<Place>) -> Counted {
         listener.stats.downstream_cx_total().inc();
         listener.stats.downstream_cx_active().inc();
         let worker = listener.worker_stats.get(worker).cloned();
@@ -351,7 +424,7 @@ impl Counted {
             stats.downstream_cx_total().inc();
             stats.downstream_cx_active().inc();
         }
-        Counted { listener, worker, since: Instant::now() }
+        Counted { listener, worker, since: Instant::now(), _place: place }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
 };
 
 pub mod accept;
+pub mod balance;
 pub mod filter_chain;
 pub mod proxy_protocol;
 pub mod socket;
@@ -32,6 +33,8 @@ pub struct Listener {
     pub listener_filters_timeout: Duration,
     /// Whether a connection goes on without them when they take longer.
     pub continue_on_listener_filters_timeout: bool,
+    /// How connections are dealt to workers (`exact_balance`); absent where each keeps what it accepts.
+    pub balance: Option<Arc<balance::Balance>>,
     /// Which filter chain a connection gets.
     pub chains: ChainMatcher,
     /// Counters under `listener.<address>.`.

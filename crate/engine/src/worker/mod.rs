@@ -17,7 +17,7 @@ use std::{
     panic::AssertUnwindSafe,
     rc::Rc,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     task::Poll,
@@ -70,6 +70,8 @@ pub enum Message {
         /// When the queue of the socket is empty and it is closed.
         ack: Ack,
     },
+    /// Serve a connection that another worker accepted.
+    Connection(Box<accept::Dealt>),
     /// Hosts of a cluster changed: pools of those that left close.
     HostsChanged,
     /// Take no new work; when all connections ended or the time was over, tell how many requests of the proxy were left.
@@ -109,6 +111,7 @@ pub struct Worker {
     closing: Arc<Closing>,
     stats: Store,
     tell: Tell,
+    peers: Peers,
     /// The panic of a task that the worker cannot do without.
     failed: (Notify, Cell<Option<Box<dyn Any + Send>>>),
 }
@@ -129,6 +132,9 @@ impl Duty {
 
 /// Tells of what went wrong without ending the proxy; for its log.
 pub type Tell = Arc<dyn Fn(String) + Send + Sync>;
+
+/// The mailboxes of all workers of a proxy, for as long as the control side holds them.
+pub type Peers = Arc<OnceLock<Vec<mpsc::WeakUnboundedSender<Message>>>>;
 
 /// How long a worker that failed waits before it starts again: doubled each time, unless it had worked for longer than the longest.
 const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)];
@@ -153,6 +159,8 @@ pub struct Setup {
     pub flush_interval: Duration,
     /// Who is told of what goes wrong.
     pub tell: Tell,
+    /// The workers, once all are started.
+    pub peers: Peers,
 }
 
 /// The handle of a worker on other threads.
@@ -310,6 +318,7 @@ impl Worker {
             closing: setup.closing.clone(),
             stats: setup.stats.clone(),
             tell: setup.tell.clone(),
+            peers: setup.peers.clone(),
             failed: Default::default(),
         }
     }
@@ -360,6 +369,16 @@ impl Worker {
             worker.failed.1.set(Some(panic));
             worker.failed.0.notify_one();
         }))
+    }
+
+    /// Gives a connection to the worker that it was dealt to.
+    pub fn hand_over(self: &Rc<Self>, dealt: accept::Dealt) {
+        let mailbox = self.peers.get().and_then(|peers| peers.get(dealt.worker())?.upgrade());
+        let message = Message::Connection(Box::new(dealt));
+        // Where that worker is gone, so is the proxy.
+        if let Some(mailbox) = mailbox {
+            let _ = mailbox.send(message);
+        }
     }
 
     /// Accepts again on the sockets that it had before it failed.
@@ -418,6 +437,12 @@ impl Worker {
                     let _ = done.send(left);
                     drop(worker);
                 });
+            }
+            Message::Connection(dealt) => {
+                let accepting = self.sockets.borrow().values().find(|a| a.serves(dealt.listener())).cloned();
+                if let Some(signal) = dealt.serve(self, accepting.as_deref()) {
+                    self.old.borrow_mut().push(signal);
+                }
             }
             Message::HostsChanged | Message::Stop => {}
             #[cfg(test)]

@@ -15,6 +15,7 @@ fn setup(panics: &Arc<AtomicU64>) -> Setup {
         closing: Arc::default(),
         flush_interval: Duration::from_secs(10),
         tell: Arc::new(|_| ()),
+        peers: Peers::default(),
     }
 }
 

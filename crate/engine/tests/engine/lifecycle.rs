@@ -9,6 +9,7 @@ use plenipo_testkit::{
     config::{Cluster, Listener, bootstrap},
     within,
 };
+use serde_json::json;
 use tokio::sync::oneshot;
 
 use crate::support::{input, options, start, start_with};
@@ -145,4 +146,34 @@ async fn the_access_log_has_a_line_for_each_request() {
     std::fs::remove_file(&path).unwrap();
     let lines: HashSet<_> = text.lines().map(str::to_owned).collect();
     assert_eq!(lines, (0..10).map(|n| format!("/{n} 200 5")).collect());
+}
+
+/// How many connections each of three workers has of 12 that stay open.
+async fn dealt(reuse_port: bool) -> Vec<u64> {
+    let listener = Listener::new("l")
+        .set("connection_balance_config", json!({"exact_balance": {}}))
+        .set("enable_reuse_port", json!(reuse_port))
+        .direct("/", "hi");
+    let proxy = start(3, &[&listener], &[]).await;
+    let mut clients = Vec::new();
+    for _ in 0..12 {
+        let mut client = proxy.client("l").await;
+        assert_eq!(client.get("/").await.text(), "hi");
+        clients.push(client);
+    }
+    let prefix = format!("listener.{}", dotted(proxy.at("l")));
+    let stat = |worker: usize| format!("{prefix}.worker_{worker}.downstream_cx_active");
+    let counts = (0..3).map(|worker| proxy.stat(&stat(worker))).collect();
+    // Places are free again once connections are gone, also those that were handed over.
+    drop(clients);
+    for worker in 0..3 {
+        proxy.wait_stat(&stat(worker), 0).await;
+    }
+    counts
+}
+
+#[tokio::test]
+async fn exact_balance_gives_each_worker_as_many_connections() {
+    assert_eq!(dealt(true).await, [4, 4, 4]);
+    assert_eq!(dealt(false).await, [4, 4, 4]);
 }
