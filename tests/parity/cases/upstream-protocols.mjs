@@ -30,6 +30,20 @@ const together = (...paths) => async ctx => {
 const slowH2 = h2(async (stream, request) => { await sleep(300); if (!stream.destroyed) h2answer(stream); });
 const countSessions = { viewUpstream: saw => ({ sessions: saw.sessions, requests: [] }) };
 
+/** Two requests on one connection, so many ms apart. */
+const twice = (pause, after = 0) => async ctx => {
+  const c = await ctx.connect('main', { hidden: true });
+  c.write(req('/1'));
+  await c.has('ok', 2000);
+  await sleep(pause);
+  const at = c.text.length;
+  c.write(req('/2'));
+  await c.until(() => c.text.indexOf('ok', at) >= 0, 2000);
+  await sleep(after);
+  return { answers: c.text.split('HTTP/1.1 200').length - 1 };
+};
+const count = saw => ({ sessions: Array.isArray(saw) ? saw.length : saw.sessions, requests: [] });
+
 export default suite('upstream-protocols', [
   // max_headers_count, max_response_headers_kb
   { name: 'headers of an answer: as many as max_headers_count', clusters: { u: http1({}, common({ max_headers_count: 6 })) }, upstreams: { u: replies(ok('ok', many(5))) }, send: req(), ...H },
@@ -48,4 +62,12 @@ export default suite('upstream-protocols', [
   { name: 'streams: two at a time', clusters: { u: http2({ max_concurrent_streams: 2 }) }, upstreams: { u: slowH2 }, client: together('/1', '/2', '/3', '/4'), ...countSessions },
   { name: 'streams: without a limit of ours they share a connection', clusters: { u: http2() }, upstreams: { u: slowH2 }, client: together('/1', '/2', '/3', '/4'), ...countSessions },
   { name: 'streams: by the cluster\'s old field', clusters: { u: { http2_protocol_options: { max_concurrent_streams: 1 } } }, upstreams: { u: slowH2 }, client: together('/1', '/2'), ...countSessions },
+  // how long connections are kept
+  ...[['HTTP/1', http1, { u: replies(ok()) }], ['HTTP/2', http2, { u: h2(h2ok()) }]].flatMap(([name, protocol, upstreams]) => [
+    { name: `connections: idle_timeout of ${name}`, clusters: { u: protocol({}, common({ idle_timeout: '0.3s' })) }, upstreams, client: twice(1800, 1500), viewUpstream: count, stats: upstreamStats('upstream_cx_total', 'upstream_cx_idle_timeout') },
+    { name: `connections: ${name} within its idle_timeout`, clusters: { u: protocol({}, common({ idle_timeout: '5s' })) }, upstreams, client: twice(300), viewUpstream: count, stats: upstreamStats('upstream_cx_total', 'upstream_cx_idle_timeout') },
+    { name: `connections: max_connection_duration of ${name}`, clusters: { u: protocol({}, common({ max_connection_duration: '0.3s' })) }, upstreams, client: twice(1600, 1300), viewUpstream: count, stats: upstreamStats('upstream_cx_total', 'upstream_cx_max_duration_reached') },
+    { name: `connections: max_connection_duration of ${name} while a request runs`, clusters: { u: protocol({}, common({ max_connection_duration: '0.2s' })) }, upstreams: { u: name === 'HTTP/1' ? replies([600, ok()], ok()) : h2(async stream => { await sleep(600); h2answer(stream); }) }, client: twice(100), viewUpstream: count, stats: upstreamStats('upstream_cx_total') },
+    { name: `connections: max_requests_per_connection of ${name}`, clusters: { u: protocol({}, common({ max_requests_per_connection: 1 })) }, upstreams, client: twice(200), viewUpstream: count, stats: upstreamStats('upstream_cx_total', 'upstream_cx_max_requests') },
+  ]),
 ]);

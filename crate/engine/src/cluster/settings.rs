@@ -34,6 +34,8 @@ pub struct Settings {
     pub max_stream_duration: Option<Duration>,
     /// `max_connection_duration`; absent by default.
     pub max_connection_duration: Option<Duration>,
+    /// `max_connection_duration_jitter`: up to so many percent of the duration are added; default 0.
+    pub max_connection_duration_jitter: f64,
     /// `max_headers_count` of answers; default 100.
     pub max_headers_count: usize,
     /// `max_response_headers_kb`, in bytes; absent by default: 80 KiB of HTTP/1, 60 KiB of HTTP/2.
@@ -61,6 +63,7 @@ impl Default for Settings {
             idle_timeout: Some(Duration::from_secs(3600)),
             max_stream_duration: None,
             max_connection_duration: None,
+            max_connection_duration_jitter: 0.0,
             max_headers_count: 100,
             max_response_headers_bytes: None,
             thresholds: [Thresholds::default(); 2],

@@ -164,6 +164,7 @@ fn common_options(options: &HttpProtocolOptions, settings: &mut Settings, at: &A
     settings.max_stream_duration = value::limit(options.max_stream_duration.as_ref(), None, &at.field("max_stream_duration"), issues);
     settings.max_connection_duration =
         value::limit(options.max_connection_duration.as_ref(), None, &at.field("max_connection_duration"), issues);
+    settings.max_connection_duration_jitter = options.max_connection_duration_jitter.as_ref().map_or(0.0, |p| p.value);
     if let Some(max) = options.max_headers_count {
         settings.max_headers_count = max as usize;
     }

@@ -15,6 +15,7 @@ use crate::{
     cluster::{Cluster, Host, Permit, Spoken},
     error::Failure,
     transport::Transport,
+    worker::random::Random,
 };
 
 /// What is known of a connection, and the resources that it holds until it is dropped.
@@ -24,6 +25,8 @@ pub struct Connected {
     /// Our own address.
     pub local: SocketAddr,
     opened: Instant,
+    /// How long it may be used.
+    lifetime: Option<Duration>,
     by_peer: Cell<bool>,
     at_work: Cell<bool>,
     requests: Cell<u32>,
@@ -32,9 +35,9 @@ pub struct Connected {
 }
 
 impl Connected {
-    /// How long it has been open.
-    pub fn age(&self) -> Duration {
-        self.opened.elapsed()
+    /// Whether it may carry a further request (`max_connection_duration`).
+    pub fn is_young(&self) -> bool {
+        self.lifetime.is_none_or(|max| self.opened.elapsed() < max)
     }
 
     /// Notes that the peer closed it.
@@ -79,6 +82,13 @@ impl Drop for Connected {
     }
 }
 
+/// How long a new connection may be used: all of one host need not end at once.
+fn lifetime(cluster: &Cluster, host: &Host) -> Option<Duration> {
+    let settings = &cluster.settings;
+    let seed = || host.id ^ host.stats.cx_total.load(std::sync::atomic::Ordering::Relaxed) << 32;
+    settings.max_connection_duration.map(|max| Random::seeded(seed()).lengthen(max, settings.max_connection_duration_jitter))
+}
+
 /// Connects within the cluster's `connect_timeout`.
 pub async fn connect(cluster: &Arc<Cluster>, host: &Arc<Host>, permit: Permit, spoken: Spoken) -> Result<(Transport, Connected), Failure> {
     let stats = &cluster.stats;
@@ -92,6 +102,7 @@ pub async fn connect(cluster: &Arc<Cluster>, host: &Arc<Host>, permit: Permit, s
         host: host.clone(),
         local: address,
         opened,
+        lifetime: lifetime(cluster, host),
         by_peer: Cell::new(false),
         at_work: Cell::new(false),
         requests: Cell::new(0),

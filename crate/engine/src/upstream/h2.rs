@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -65,6 +65,11 @@ impl Connection {
         }
     }
 
+    /// For how long it has carried no request; `None` while it carries one.
+    pub fn idle_for(&self) -> Option<Duration> {
+        (self.watch.active() == 0).then(|| self.used.get().elapsed())
+    }
+
     /// Whether another request fits on it.
     pub fn has_room(&self) -> bool {
         let active = self.watch.active();
@@ -101,6 +106,9 @@ impl Exchange {
         let upgrade = headers.get(Known::Upgrade).filter(|_| h1::is_upgrade(headers)).map(Into::into);
         connection.ping_now.used(&connection.used, connection.keepalive.as_ref());
         connection.requests.set(connection.requests.get() + 1);
+        if connection.requests.get() == pool.cluster().settings.max_requests_per_connection {
+            pool.cluster().stats.upstream_cx_max_requests().inc();
+        }
         connection.meta.carries_request();
         let stream = connection.watch.stream();
         let (response, send) = connection.sender.clone().send_request(head, end).map_err(|e| connection.failure(&e))?;
@@ -268,6 +276,7 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        self.connection.used.set(Instant::now());
         // An exchange that is let go before its end is cancelled; after it this does nothing.
         let whole = self.over || self.body.as_ref().is_some_and(RecvStream::is_end_stream);
         if !self.sent || !whole {

@@ -151,7 +151,7 @@ impl HostPool {
 
     fn ready_h1(&self) -> Option<Box<h1::Connection>> {
         while let Some(mut connection) = self.pop_idle() {
-            if connection.is_usable() && self.is_young(&connection) {
+            if self.is_young(&connection.meta) && connection.is_usable() {
                 return Some(connection);
             }
             self.discard(connection);
@@ -160,10 +160,17 @@ impl HostPool {
     }
 
     fn ready_h2(&self) -> Option<Rc<h2::Connection>> {
+        self.retire(|_| false);
+        self.h2.borrow().iter().find(|c| c.has_room()).cloned()
+    }
+
+    /// Lets go of HTTP/2 connections that take no further request; each closes behind its last one.
+    fn retire(&self, is_idle: impl Fn(&h2::Connection) -> bool) {
         let max = self.cluster.settings.max_requests_per_connection;
-        let mut all = self.h2.borrow_mut();
-        all.retain(|c| !c.closed.get());
-        all.iter().find(|c| c.has_room() && (max == 0 || c.requests.get() < max)).cloned()
+        self.h2.borrow_mut().retain(|c| {
+            let spent = max != 0 && c.requests.get() >= max;
+            !c.closed.get() && !spent && self.is_young(&c.meta) && !is_idle(c)
+        });
     }
 
     async fn h1(self: &Rc<Self>, priority: Priority) -> Result<Box<h1::Connection>, Failure> {
@@ -343,7 +350,7 @@ impl HostPool {
             self.cluster.stats.upstream_cx_max_requests().inc();
             return self.discard(connection);
         }
-        if self.closed.get() || !self.is_young(&connection) {
+        if self.closed.get() || !self.is_young(&connection.meta) {
             return self.discard(connection);
         }
         connection.idle_since = Instant::now();
@@ -372,8 +379,13 @@ impl HostPool {
         self.idle.borrow_mut().pop()
     }
 
-    fn is_young(&self, connection: &h1::Connection) -> bool {
-        self.cluster.settings.max_connection_duration.is_none_or(|max| connection.meta.age() < max)
+    /// Whether a connection may carry a further request; its end is counted where not.
+    fn is_young(&self, connection: &connect::Connected) -> bool {
+        let young = connection.is_young();
+        if !young {
+            self.cluster.stats.upstream_cx_max_duration_reached().inc();
+        }
+        young
     }
 
     fn pending(&self, priority: Priority) -> Result<Pending, Failure> {
@@ -405,9 +417,16 @@ impl HostPool {
             if expired {
                 self.cluster.stats.upstream_cx_idle_timeout().inc();
             }
-            !expired && c.is_usable()
+            !expired && self.is_young(&c.meta) && c.is_usable()
         });
         self.live.set(self.live.get().saturating_sub(before - idle.len()));
+        self.retire(|c| {
+            let expired = timeout.is_some_and(|t| c.idle_for() >= Some(t));
+            if expired {
+                self.cluster.stats.upstream_cx_idle_timeout().inc();
+            }
+            expired
+        });
     }
 
     fn close(&self) {

@@ -112,6 +112,7 @@ async fn run(mut h2: server::Connection<Watched<Lingering>, Bytes>, connection: 
                 counter.inc();
                 draining = true;
                 goodbye(&mut h2, &watch);
+                idle.set(None);
             }
             if let Poll::Ready(next) = h2.poll_accept(cx) {
                 return Poll::Ready(next);
@@ -127,13 +128,21 @@ async fn run(mut h2: server::Connection<Watched<Lingering>, Bytes>, connection: 
                 return Poll::Ready(None);
             }
             if watch.active() == 0 {
+                // Who was told to go and does not is not waited for any longer than the drain may take.
+                let patience = Some(settings.drain_timeout.max(Duration::from_millis(1)));
                 if !idle.is_set() {
-                    idle.set(settings.idle_timeout);
+                    idle.set(if draining { patience } else { settings.idle_timeout });
                 }
                 if idle.poll(cx).is_ready() {
+                    if draining {
+                        return Poll::Ready(None);
+                    }
                     stats.downstream_cx_idle_timeout().inc();
                     draining = true;
                     goodbye(&mut h2, &watch);
+                    idle.set(patience);
+                    // Sends it, and leaves the waker with both.
+                    let _ = idle.poll(cx);
                     return h2.poll_accept(cx);
                 }
             }
