@@ -1,5 +1,5 @@
 // Virtual hosts whose routes are chosen by a matcher tree: lists of predicates, maps, domains, nested ones, and what they are refused for.
-import { suite, req, TYPE } from '../lib/suite.mjs';
+import { suite, req, router, TYPE } from '../lib/suite.mjs';
 
 const XDS = 'type.googleapis.com/xds.type.matcher.v3';
 const say = (match, body) => ({ match, direct_response: { status: 200, body: { inline_string: body } } });
@@ -39,6 +39,7 @@ export default [suite('matcher-trees', [
   tree('domains: a nested one without a match falls back to a wildcard', domains(header('x-d'), [[['c.test'], nested('1', 'nested')], [['*.test'], nested('2', 'wild')], [['*'], act('all')]], none), 'X-D: c.test', 'X-D: c.test\r\nX-In: 1', 'X-D: c.test\r\nX-In: 2', 'X-D: d.test'),
   tree('domains: of :authority', domains(header(':authority'), [[['a.test'], act('a')]], none), '', ['/x']),
   tree('filter state: that nobody left', exact(state('k'), { a: act('a'), '': act('empty') }, none), ''),
+  { ...tree('filter state: that a filter left, the route is chosen anew', exact(state('k'), { a: act('a'), b: { matcher: exact(header('x-in'), { 1: act('nested') }) } }, none), 'X-K: a', 'X-K: b', 'X-K: b\r\nX-In: 1', ''), hcm: { http_filters: [{ name: 'fs', typed_config: { '@type': `${TYPE}.extensions.filters.http.set_filter_state.v3.Config`, clear_route_cache: true, on_request_headers: [{ object_key: 'k', factory_key: 'envoy.string', format_string: { text_format_source: { inline_string: '%REQ(x-k)%' } } }] } }, router] } },
   tree('hostile: long values and many lines', list([[single(header('x-h'), { safe_regex: { google_re2: {}, regex: '(a|a)*b' } }), act('regex')], [single(header('x-h'), { contains: ',,,' }), act('commas')]], none), `X-H: ${'a'.repeat(20000)}`, `X-H: ${'a'.repeat(20000)}b`, Array.from({ length: 50 }, () => 'X-H:').join('\r\n')),
   tree('nothing but on_no_match', none, ''),
   { name: 'clusters of a tree are looked for with the request', vhosts: [{ name: 'v', domains: ['*'], matcher: exact(header('x-h'), { a: { action: ext(`${TYPE}.config.route.v3.Route`, { match: { prefix: '/' }, route: { cluster: 'nowhere' } }) } }) }], upstreams: {}, send: [req('/', 'X-H: a\r\n')] },

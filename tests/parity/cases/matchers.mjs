@@ -1,6 +1,6 @@
 // What a route asks of a request: paths of every kind, headers, query, cookies, TLS, metadata; and what hostile requests make of it.
 import fs from 'node:fs';
-import { suite, req, TYPE } from '../lib/suite.mjs';
+import { suite, req, router, TYPE } from '../lib/suite.mjs';
 
 const CERTS = new URL('../certs', import.meta.url).pathname;
 const all = { prefix: '/' };
@@ -13,6 +13,11 @@ const heads = (...list) => list.flatMap(h => [req('/', h ? `${h}\r\n` : ''), { r
 const template = path_template => ({ prefix: undefined, path_match_policy: { name: 'envoy.path.match.uri_template.uri_template_matcher', typed_config: { '@type': `${TYPE}.extensions.path.match.uri_template.v3.UriTemplateMatchConfig`, path_template } } });
 const badTemplate = (name, text) => ({ name: `refused: path template, ${name}`, refused: 'path_template', send: [], ...hits(template(text)) });
 const cookie = (matcher, ...list) => ({ ...hits({ cookies: [{ name: 'c', ...matcher }] }), send: heads(...list) });
+// What a request's headers say becomes metadata and filter state; then the route is chosen anew.
+const states = { http_filters: [
+  { name: 'md', typed_config: { '@type': `${TYPE}.extensions.filters.http.set_metadata.v3.Config`, metadata: [{ metadata_namespace: 'n', value: { text: 'ab', number: 1.5, yes: true, nothing: null, list: [1, 'x'], deep: { er: 'in' } } }] } },
+  { name: 'fs', typed_config: { '@type': `${TYPE}.extensions.filters.http.set_filter_state.v3.Config`, clear_route_cache: true, on_request_headers: [{ object_key: 'k', factory_key: 'envoy.string', format_string: { text_format_source: { inline_string: '%REQ(x-k)%' } } }] } }, router] };
+const written = (path, value, more) => ({ ...hits({ dynamic_metadata: [{ filter: 'n', path: path.map(key => ({ key })), value, ...more }] }), hcm: states, send: paths('/') });
 const COOKIES = ['', 'Cookie: c=ab', 'Cookie: c=', 'Cookie: c', 'Cookie: b=1; c=ab', 'Cookie: c=x; c=ab', 'Cookie: c="ab"', 'Cookie: b=1\r\nCookie: c=ab', 'Cookie: c=ab\r\nCookie: c=x', 'Cookie: C=ab', 'Cookie:   c = ab  ', 'Cookie: c=ab=c', 'Cookie: ;;c=ab;', 'Cookie: cc=ab', 'Cookie: a=1,c=ab'];
 const header = (m, ...list) => ({ ...hits({ headers: [{ name: 'x-h', ...m }] }), send: heads(...list) });
 const VALUES = ['', 'X-H: ab', 'X-H: AB', 'X-H: abc', 'X-H:', 'X-H: ab\r\nX-H: cd', 'X-H: cd\r\nX-H: ab', 'X-H: ab,cd', 'X-O: ab'];
@@ -72,6 +77,20 @@ export default [suite('matchers', [
     ({ name: `dynamic_metadata: ${name}, where there is none`, ...hits({ dynamic_metadata: [{ filter: 'f', path: [{ key: 'a' }, { key: 'b' }], ...m }] }), send: paths('/') })),
   { name: 'filter_state: none', ...hits({ filter_state: [{ key: 'k', string_match: { exact: 'a' } }] }), send: paths('/') },
   { name: 'filter_state: an address, none', ...hits({ filter_state: [{ key: 'k', address_match: { ranges: [{ address_prefix: '127.0.0.0', prefix_len: 8 }] } }] }), send: paths('/'), unsupported: 'address_match' },
+
+  { name: 'filter_state: text of every kind of match', ...hits(...[{ exact: 'ab' }, { prefix: 'p' }, { suffix: 'S', ignore_case: true }, { safe_regex: { regex: '[0-9]+' } }, { exact: '-' }].map(string_match => ({ filter_state: [{ key: 'k', string_match }] }))), hcm: states, send: heads('X-K: ab', 'X-K: pq', 'X-K: qs', 'X-K: 42', 'X-K: 42x', '', 'X-K: AB') },
+  { name: 'filter_state: another key', ...hits({ filter_state: [{ key: 'other', string_match: { exact: 'ab' } }] }), hcm: states, send: heads('X-K: ab') },
+  { name: 'dynamic_metadata: text', ...written(['text'], { string_match: { prefix: 'a' } }) },
+  { name: 'dynamic_metadata: text inverted', ...written(['text'], { string_match: { prefix: 'a' } }, { invert: true }) },
+  { name: 'dynamic_metadata: an exact number', ...written(['number'], { double_match: { exact: 1.5 } }) },
+  { name: 'dynamic_metadata: a range ends before its end', ...written(['number'], { double_match: { range: { start: 1, end: 1.5 } } }) },
+  { name: 'dynamic_metadata: true', ...written(['yes'], { bool_match: true }) },
+  { name: 'dynamic_metadata: null', ...written(['nothing'], { null_match: {} }) },
+  { name: 'dynamic_metadata: one of a list', ...written(['list'], { list_match: { one_of: { string_match: { exact: 'x' } } } }) },
+  { name: 'dynamic_metadata: within an object', ...written(['deep', 'er'], { string_match: { exact: 'in' } }) },
+  { name: 'dynamic_metadata: an object is there', ...written(['deep'], { present_match: true }) },
+  { name: 'dynamic_metadata: beyond a leaf', ...written(['text', 'more'], { present_match: true }) },
+  { name: 'dynamic_metadata: one of two', ...written(['text'], { or_match: { value_matchers: [{ bool_match: true }, { string_match: { contains: 'b' } }] } }) },
 
   // CONNECT
   { name: 'connect_matcher: other methods never match', ...hits({ prefix: undefined, connect_matcher: {} }), send: [...paths('/'), 'CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n', { res: 1 }] },

@@ -105,6 +105,31 @@ fn domains_in_envoys_order() {
 }
 
 #[test]
+fn a_lookup_costs_the_same_whatever_the_number_of_hosts() {
+    let cost = |count: usize| {
+        let domain = |n: usize| match n % 3 {
+            0 => format!("svc-{n}.example.com"),
+            1 => format!("*.svc-{n}.example.com"),
+            _ => format!("svc-{n}.*"),
+        };
+        let names: Vec<String> = (0..count).map(domain).collect();
+        let lists: Vec<[&str; 1]> = names.iter().map(|n| [n.as_str()]).collect();
+        let hosts = lists.iter().zip(&names).map(|(list, name)| (&list[..], VirtualHost::new(name.as_str(), vec![to(prefix("/"), "c")])));
+        let table = table_of(TableSettings::default(), hosts.collect());
+        let list = request("a.svc-19.example.com", "/");
+        let mut least = Duration::MAX;
+        for _ in 0..200 {
+            let start = std::time::Instant::now();
+            assert_eq!(&*find(&table, &list, 0).unwrap().vhost().name, "*.svc-19.example.com");
+            least = least.min(start.elapsed());
+        }
+        least
+    };
+    let (few, many) = (cost(30), cost(10_000));
+    assert!(many < few * 4, "{few:?} for 30 hosts, {many:?} for 10,000");
+}
+
+#[test]
 fn ports_are_ignored_where_asked() {
     let settings = TableSettings { ignore_port: true, ..TableSettings::default() };
     let host = VirtualHost::new("one", vec![to(prefix("/"), "c")]);
