@@ -76,9 +76,20 @@ pub struct ConnectionInfo {
     pub entrance: Option<Arc<Entrance>>,
 }
 
+/// What is told of an upstream connection by the streams that it carries.
+#[derive(Clone, Debug)]
+pub struct UpstreamConnection {
+    /// Our own address.
+    pub local: SocketAddr,
+    /// What the TLS handshake settled, where there was one.
+    pub tls: Option<TlsInfo>,
+}
+
 /// What formats and matchers want to know of a listener and its filter chain; one for a chain.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Entrance {
+    /// The listener's name.
+    pub listener_name: Arc<str>,
     /// `metadata` of the listener.
     pub listener_metadata: Option<Arc<Metadata>>,
     /// `name` of the filter chain; may be empty.
@@ -114,20 +125,18 @@ pub struct StreamInfo {
     pub request_end: Option<Instant>,
     /// When the first byte of the request went upstream.
     pub upstream_first_tx: Option<Instant>,
-    /// When the last byte of the request went upstream.
-    pub upstream_last_tx: Option<Instant>,
     /// When the first byte of the answer came from upstream.
     pub upstream_first_rx: Option<Instant>,
-    /// When the last byte of the answer came from upstream.
-    pub upstream_last_rx: Option<Instant>,
     /// When the first byte of the answer went to the client.
     pub response_start: Option<Instant>,
     /// When the stream ended.
     pub end: Option<Instant>,
     /// The upstream host of the last attempt.
     pub upstream_host: Option<SocketAddr>,
-    /// Our own address on the upstream connection.
-    pub upstream_local: Option<SocketAddr>,
+    /// The upstream connection of the last attempt, where it got one.
+    pub upstream: Option<Rc<UpstreamConnection>>,
+    /// How long the last attempt waited for its connection.
+    pub pool_wait: Option<Duration>,
     /// Protocol of the upstream side.
     pub upstream_protocol: Option<Protocol>,
     /// Why the upstream connection failed, in the transport's words.
@@ -164,13 +173,12 @@ impl StreamInfo {
             bytes_sent: 0,
             request_end: None,
             upstream_first_tx: None,
-            upstream_last_tx: None,
             upstream_first_rx: None,
-            upstream_last_rx: None,
             response_start: None,
             end: None,
             upstream_host: None,
-            upstream_local: None,
+            upstream: None,
+            pool_wait: None,
             upstream_protocol: None,
             upstream_failure: None,
             cluster: None,
@@ -196,6 +204,16 @@ impl StreamInfo {
     /// How long the stream has taken so far, or took.
     pub fn duration(&self) -> Duration {
         self.end.unwrap_or_else(Instant::now).saturating_duration_since(self.started)
+    }
+
+    /// When the last byte of the request went upstream: as soon as it was here and there was a connection to take it.
+    pub fn upstream_last_tx(&self) -> Option<Instant> {
+        Some(self.upstream_first_tx?.max(self.request_end?))
+    }
+
+    /// When the last byte of the answer came from upstream: it is handed on as it comes.
+    pub fn upstream_last_rx(&self) -> Option<Instant> {
+        self.upstream_first_rx.and(self.end)
     }
 
     /// Metadata of the listener.

@@ -199,6 +199,7 @@ fn filter_chain(
     let handshake =
         value::limit(chain.transport_socket_connect_timeout.as_ref(), None, &at.field("transport_socket_connect_timeout"), issues);
     let entrance = Entrance {
+        listener_name: listener.name.as_str().into(),
         listener_metadata: metadata::compile(listener.metadata.as_ref()),
         chain_name: chain.name.clone(),
         chain_metadata: metadata::compile(chain.metadata.as_ref()),

@@ -11,7 +11,9 @@ mod time;
 
 use std::fmt;
 
-pub use operator::{GrpcFormat, MetadataSource, Operator, Plain, Source, StateForm, grpc_status};
+pub use operator::{
+    Fact, GrpcFormat, MetadataSource, Moment, Operator, Plain, Precision, Shown, Side, Source, StateForm, WhichPath, grpc_status,
+};
 pub use time::TimeFormat;
 
 use crate::{access_log::LogType, http::header::HeaderList, stream_info::StreamInfo};

@@ -2,17 +2,18 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use super::{Context, escape, put_number, shortest, time::TimeFormat};
 use crate::{
     http::{
         header::{HeaderList, HeaderName, Known},
-        local_reply,
+        headers, local_reply,
     },
     metadata::{Struct, Value},
     stream_info::StreamInfo,
+    tls::Certificate,
 };
 
 /// A compiled operator.
@@ -26,13 +27,17 @@ pub enum Operator {
     Header(Source, HeaderName, Option<HeaderName>, Option<usize>),
     /// `%REQUEST_HEADERS_BYTES%` and its like.
     HeaderBytes(Source),
-    /// `%PATH(query)%`: of the original path where there is one.
+    /// `%PATH(query:which)%`
     Path {
+        /// Which of the two headers.
+        which: WhichPath,
         /// Keep the query.
         query: bool,
         /// Cut to this many bytes.
         length: Option<usize>,
     },
+    /// `%QUERY_PARAMS%`: the whole query.
+    Query(Option<usize>),
     /// `%QUERY_PARAM(name)%`
     QueryParam(String, Option<usize>),
     /// Text settled at compile time: `%HOSTNAME%`, `%ENVIRONMENT(name)%`; `None` prints as absent.
@@ -43,6 +48,14 @@ pub enum Operator {
     Metadata(MetadataSource, Box<str>, Vec<Box<str>>, Option<usize>),
     /// `%FILTER_STATE(name:form):length%`
     FilterState(Box<str>, StateForm, Option<usize>),
+    /// `%COMMON_DURATION(from:to:precision)%`
+    Between(Moment, Moment, Precision),
+    /// `%DOWNSTREAM_PEER_SUBJECT%` and its like.
+    Certificate(Side, Shown, Fact),
+    /// `%COALESCE(…):length%`: the first of them that has something.
+    First(Vec<Operator>, Option<usize>),
+    /// `%UPSTREAM_HOST_NAME%`; with or without the port of an address.
+    HostName(bool),
     /// An operator without arguments.
     Plain(Plain),
 }
@@ -56,6 +69,130 @@ pub enum Source {
     Response,
     /// The answer's trailers.
     Trailers,
+}
+
+/// Which path an operator reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhichPath {
+    /// `ORIG_OR_PATH`: `x-envoy-original-path`, or `:path` where there is none.
+    OriginalOrNow,
+    /// `ORIG`: `x-envoy-original-path`.
+    Original,
+    /// `PATH`: `:path`.
+    Now,
+}
+
+impl WhichPath {
+    fn of(self, headers: &HeaderList) -> Option<&[u8]> {
+        match self {
+            WhichPath::OriginalOrNow => headers.get(Known::EnvoyOriginalPath).or_else(|| headers.get(Known::Path)),
+            WhichPath::Original => headers.get(Known::EnvoyOriginalPath),
+            WhichPath::Now => headers.get(Known::Path),
+        }
+    }
+}
+
+/// A moment of a stream, by Envoy's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// `DS_RX_BEG`: the request began.
+    RequestStart,
+    /// `DS_RX_END`: the request was whole.
+    RequestEnd,
+    /// `US_TX_BEG`: the request began to go upstream.
+    UpstreamStart,
+    /// `US_TX_END`: the request was whole upstream.
+    UpstreamEnd,
+    /// `US_RX_BEG`: the answer began to come.
+    AnswerStart,
+    /// `US_RX_END`: the answer was whole.
+    AnswerEnd,
+    /// `DS_TX_BEG`: the answer began to go to the client.
+    ResponseStart,
+    /// `DS_TX_END`: the answer was with the client.
+    ResponseEnd,
+    /// A name that an extension might have set; none does.
+    Never,
+}
+
+impl Moment {
+    fn of(self, info: &StreamInfo) -> Option<Instant> {
+        match self {
+            Moment::RequestStart => Some(info.started),
+            Moment::RequestEnd => info.request_end,
+            Moment::UpstreamStart => info.upstream_first_tx,
+            Moment::UpstreamEnd => info.upstream_last_tx(),
+            Moment::AnswerStart => info.upstream_first_rx,
+            Moment::AnswerEnd => info.upstream_last_rx(),
+            Moment::ResponseStart => info.response_start,
+            Moment::ResponseEnd => info.response_start.and(info.end),
+            Moment::Never => None,
+        }
+    }
+}
+
+/// The unit of a duration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// `ms`
+    Milliseconds,
+    /// `us`
+    Microseconds,
+    /// `ns`
+    Nanoseconds,
+}
+
+/// A side of the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Towards the client.
+    Downstream,
+    /// Towards the host.
+    Upstream,
+}
+
+/// Whose certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// What we were shown.
+    Peer,
+    /// What we showed.
+    Local,
+}
+
+/// What of a certificate.
+#[derive(Clone, Debug)]
+pub enum Fact {
+    /// `…_SUBJECT`
+    Subject,
+    /// `…_ISSUER`
+    Issuer,
+    /// `…_SERIAL`
+    Serial,
+    /// `…_FINGERPRINT_1`
+    Sha1,
+    /// `…_FINGERPRINT_256`
+    Sha256,
+    /// `…_CERT`: PEM, escaped as for a URL.
+    Pem,
+    /// `…_CERT_V_START(format)`
+    ValidFrom(TimeFormat),
+    /// `…_CERT_V_END(format)`
+    ValidUntil(TimeFormat),
+    /// `…_DNS_SAN`
+    DnsNames,
+    /// `…_URI_SAN`
+    Uris,
+    /// `…_IP_SAN`
+    Addresses,
+    /// `…_EMAIL_SAN`
+    Emails,
+    /// `…_CHAIN_FINGERPRINTS_1`
+    ChainSha1,
+    /// `…_CHAIN_FINGERPRINTS_256`
+    ChainSha256,
+    /// `…_CHAIN_SERIALS`
+    ChainSerials,
 }
 
 /// Whose metadata an operator reads.
@@ -128,6 +265,15 @@ macro_rules! plain {
 
 plain! {
     Protocol = "PROTOCOL", UpstreamProtocol = "UPSTREAM_PROTOCOL",
+    AccessLogType = "ACCESS_LOG_TYPE", BytesRetransmitted = "BYTES_RETRANSMITTED", PacketsRetransmitted = "PACKETS_RETRANSMITTED",
+    ConnectionTerminationDetails = "CONNECTION_TERMINATION_DETAILS", CustomFlags = "CUSTOM_FLAGS",
+    DownstreamTransportFailureReason = "DOWNSTREAM_TRANSPORT_FAILURE_REASON", FilterChainName = "FILTER_CHAIN_NAME",
+    ListenerName = "LISTENER_NAME", RoundtripDuration = "ROUNDTRIP_DURATION", SpanId = "SPAN_ID", TraceId = "TRACE_ID", StreamId = "STREAM_ID",
+    UniqueId = "UNIQUE_ID", UpstreamClusterRaw = "UPSTREAM_CLUSTER_RAW", VirtualClusterName = "VIRTUAL_CLUSTER_NAME",
+    UpstreamConnectionPoolReadyDuration = "UPSTREAM_CONNECTION_POOL_READY_DURATION",
+    UpstreamTlsVersion = "UPSTREAM_TLS_VERSION", UpstreamTlsCipher = "UPSTREAM_TLS_CIPHER",
+    DownstreamLocalAddressEndpointId = "DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID",
+    DownstreamDirectLocalAddressEndpointId = "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID",
     ResponseCode = "RESPONSE_CODE", ResponseCodeDetails = "RESPONSE_CODE_DETAILS",
     ResponseFlags = "RESPONSE_FLAGS", ResponseFlagsLong = "RESPONSE_FLAGS_LONG",
     BytesReceived = "BYTES_RECEIVED", BytesSent = "BYTES_SENT",
@@ -173,10 +319,14 @@ impl Operator {
                 put_cut(out, value, *length)
             }
             Operator::HeaderBytes(source) => number(out, context.headers(*source).map_or(0, HeaderList::byte_size) as u64),
-            Operator::Path { query, length } => {
-                let path = context.request.and_then(|h| h.get(Known::EnvoyOriginalPath).or_else(|| h.get(Known::Path)));
+            Operator::Path { which, query, length } => {
+                let path = context.request.and_then(|h| which.of(h));
                 let path = path.map(|p| if *query { p } else { p.split(|b| *b == b'?').next().unwrap_or_default() });
                 put_cut(out, path, *length)
+            }
+            Operator::Query(length) => {
+                let path = context.request.and_then(|h| WhichPath::OriginalOrNow.of(h));
+                put_cut(out, path.and_then(|p| p.splitn(2, |b| *b == b'?').nth(1)), *length)
             }
             Operator::QueryParam(name, length) => {
                 let query = context.request.and_then(|h| h.path().splitn(2, |b| *b == b'?').nth(1));
@@ -201,8 +351,86 @@ impl Operator {
                     (None, _) => Wrote::Absent,
                 }
             }
+            Operator::Between(from, to, precision) => match (from.of(context.info), to.of(context.info)) {
+                (Some(from), Some(to)) => to.checked_duration_since(from).map_or(Wrote::Absent, |passed| {
+                    number(
+                        out,
+                        match precision {
+                            Precision::Milliseconds => passed.as_millis(),
+                            Precision::Microseconds => passed.as_micros(),
+                            Precision::Nanoseconds => passed.as_nanos(),
+                        } as u64,
+                    )
+                }),
+                _ => Wrote::Absent,
+            },
+            Operator::Certificate(side, shown, fact) => certificate(context.info, *side, *shown, fact, out),
+            Operator::First(operators, length) => {
+                let at = out.len();
+                for operator in operators {
+                    let wrote = operator.write(context, out);
+                    if wrote != Wrote::Absent {
+                        out.truncate(at.saturating_add(length.unwrap_or(usize::MAX)));
+                        return wrote;
+                    }
+                    out.truncate(at);
+                }
+                Wrote::Absent
+            }
+            Operator::HostName(port) => match (&context.info.host, context.info.upstream_host) {
+                (Some(host), _) if !host.hostname.is_empty() => {
+                    let (name, behind) = host.hostname.rsplit_once(':').unwrap_or((&host.hostname, ""));
+                    let has_port = !behind.is_empty() && behind.bytes().all(|b| b.is_ascii_digit());
+                    text(out, Some(if has_port && !port { name } else { &host.hostname }))
+                }
+                (_, host) if *port => address(out, host),
+                (_, host) => ip(out, host),
+            },
             Operator::Plain(plain) => plain.write(context, out),
         }
+    }
+}
+
+fn certificate(info: &StreamInfo, side: Side, shown: Shown, fact: &Fact, out: &mut Vec<u8>) -> Wrote {
+    let tls = match side {
+        Side::Downstream => info.connection.tls.as_ref(),
+        Side::Upstream => info.upstream.as_ref().and_then(|c| c.tls.as_ref()),
+    };
+    let Some(tls) = tls else { return Wrote::Absent };
+    let certificate = match shown {
+        Shown::Peer => tls.peer.first(),
+        Shown::Local => tls.local.as_deref(),
+    };
+    let Some(certificate) = certificate else { return Wrote::Absent };
+    let filled = |text: &str, out: &mut Vec<u8>| {
+        out.extend_from_slice(text.as_bytes());
+        if text.is_empty() { Wrote::Absent } else { Wrote::Text }
+    };
+    let time = |format: &TimeFormat, seconds: i64, out: &mut Vec<u8>| {
+        let distance = Duration::from_secs(seconds.unsigned_abs());
+        let moment = if seconds < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) };
+        moment.map_or(Wrote::Absent, |moment| {
+            format.write(moment, out);
+            Wrote::Text
+        })
+    };
+    let facts = || certificate.facts();
+    match fact {
+        Fact::Subject => filled(&facts().subject, out),
+        Fact::Issuer => filled(&facts().issuer, out),
+        Fact::Serial => filled(&facts().serial, out),
+        Fact::Sha1 => filled(&certificate.sha1(), out),
+        Fact::Sha256 => filled(&certificate.sha256(), out),
+        Fact::Pem => filled(&certificate.url_encoded_pem(), out),
+        Fact::ValidFrom(format) => time(format, facts().valid_from, out),
+        Fact::ValidUntil(format) => time(format, facts().valid_until, out),
+        Fact::DnsNames => filled(&facts().dns_names.join(","), out),
+        Fact::Uris => filled(&facts().uris.join(","), out),
+        Fact::Emails => filled(&facts().emails.join(","), out),
+        Fact::Addresses => filled(&facts().addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(","), out),
+        Fact::ChainSha1 => filled(&tls.peer.iter().map(Certificate::sha1).collect::<Vec<_>>().join(","), out),
+        Fact::ChainSha256 => filled(&tls.peer.iter().map(Certificate::sha256).collect::<Vec<_>>().join(","), out),
+        Fact::ChainSerials => filled(&tls.peer.iter().map(|c| &*c.facts().serial).collect::<Vec<_>>().join(","), out),
     }
 }
 
@@ -291,9 +519,33 @@ impl Plain {
     fn write(self, context: &Context<'_>, out: &mut Vec<u8>) -> Wrote {
         let info = context.info;
         let tls = info.connection.tls.as_ref();
+        let upstream_tls = info.upstream.as_ref().and_then(|c| c.tls.as_ref());
+        let upstream_local = info.upstream.as_ref().map(|c| c.local);
         match self {
             Plain::Protocol => text(out, context.request_seen.then(|| info.protocol.as_str())),
             Plain::UpstreamProtocol => text(out, info.upstream_protocol.map(|p| p.as_str())),
+            Plain::AccessLogType => text(out, Some(context.log_type.as_str())),
+            // Of HTTP/3 only.
+            Plain::BytesRetransmitted | Plain::PacketsRetransmitted => number(out, 0),
+            Plain::RoundtripDuration => Wrote::Absent,
+            // Nothing here sets one: custom flags and endpoint ids print as nothing, the others as absent.
+            Plain::CustomFlags | Plain::DownstreamLocalAddressEndpointId | Plain::DownstreamDirectLocalAddressEndpointId => Wrote::Text,
+            Plain::ConnectionTerminationDetails
+            | Plain::DownstreamTransportFailureReason
+            | Plain::SpanId
+            | Plain::TraceId
+            | Plain::VirtualClusterName => Wrote::Absent,
+            Plain::FilterChainName => filled(out, info.connection.entrance.as_ref().map(|e| &*e.chain_name)),
+            Plain::ListenerName => filled(out, info.connection.entrance.as_ref().map(|e| &*e.listener_name)),
+            Plain::StreamId => put_cut(out, context.request.and_then(|h| h.get(Known::RequestId)), None),
+            Plain::UniqueId => {
+                out.extend_from_slice(&headers::uuid(info.random.next(), info.random.next()));
+                Wrote::Text
+            }
+            Plain::UpstreamClusterRaw => text(out, info.cluster.as_ref().map(|c| &*c.name)),
+            Plain::UpstreamConnectionPoolReadyDuration => info.pool_wait.map_or(Wrote::Absent, |wait| number(out, wait.as_millis() as u64)),
+            Plain::UpstreamTlsVersion => filled(out, upstream_tls.map(|t| t.version)),
+            Plain::UpstreamTlsCipher => filled(out, upstream_tls.map(|t| t.cipher)),
             Plain::ResponseCode => number(out, info.status.into()),
             Plain::ResponseCodeDetails => text(out, info.detail.as_deref()),
             Plain::ResponseFlags => joined(out, info.flags.short_names()),
@@ -302,7 +554,7 @@ impl Plain {
             Plain::BytesSent => number(out, info.bytes_sent),
             Plain::Duration => number(out, info.duration().as_millis() as u64),
             Plain::RequestDuration => since(out, Some(info.started), info.request_end),
-            Plain::RequestTxDuration => since(out, Some(info.started), info.upstream_last_tx),
+            Plain::RequestTxDuration => since(out, Some(info.started), info.upstream_last_tx()),
             Plain::ResponseDuration => since(out, Some(info.started), info.upstream_first_rx),
             Plain::ResponseTxDuration => since(out, info.upstream_first_rx, info.end),
             Plain::UpstreamHost => address(out, info.upstream_host),
@@ -310,9 +562,9 @@ impl Plain {
             Plain::UpstreamRemoteAddress => address(out, connected(info)),
             Plain::UpstreamRemoteAddressWithoutPort => ip(out, connected(info)),
             Plain::UpstreamRemotePort => port(out, connected(info)),
-            Plain::UpstreamLocalAddress => address(out, info.upstream_local),
-            Plain::UpstreamLocalAddressWithoutPort => ip(out, info.upstream_local),
-            Plain::UpstreamLocalPort => port(out, info.upstream_local),
+            Plain::UpstreamLocalAddress => address(out, upstream_local),
+            Plain::UpstreamLocalAddressWithoutPort => ip(out, upstream_local),
+            Plain::UpstreamLocalPort => port(out, upstream_local),
             Plain::UpstreamTransportFailureReason => without_spaces(out, info.upstream_failure.as_deref()),
             Plain::UpstreamRequestAttemptCount => number(out, info.attempts.into()),
             Plain::DownstreamRemoteAddress => address(out, Some(info.client)),
@@ -341,11 +593,16 @@ impl Plain {
 
 /// The upstream host, where a connection to it stood.
 fn connected(info: &StreamInfo) -> Option<SocketAddr> {
-    info.upstream_host.filter(|_| info.upstream_local.is_some())
+    info.upstream_host.filter(|_| info.upstream.is_some())
 }
 
 fn text(out: &mut Vec<u8>, value: Option<&str>) -> Wrote {
     put_cut(out, value.map(str::as_bytes), None)
+}
+
+/// Text that is absent where it is empty.
+fn filled(out: &mut Vec<u8>, value: Option<&str>) -> Wrote {
+    text(out, value.filter(|v| !v.is_empty()))
 }
 
 fn without_spaces(out: &mut Vec<u8>, value: Option<&str>) -> Wrote {

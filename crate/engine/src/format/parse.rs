@@ -2,7 +2,7 @@
 
 use super::{
     FormatError,
-    operator::{GrpcFormat, MetadataSource, Operator, Plain, Source, StateForm},
+    operator::{Fact, GrpcFormat, MetadataSource, Moment, Operator, Plain, Precision, Shown, Side, Source, StateForm, WhichPath},
     time::TimeFormat,
 };
 use crate::http::header::HeaderName;
@@ -18,66 +18,51 @@ pub enum Piece {
 
 /// Operators of Envoy 1.40 that are not implemented: refused as such, not as typing errors.
 const NOT_IMPLEMENTED: &[&str] = &[
-    "ACCESS_LOG_TYPE",
     "CEL",
-    "COALESCE",
-    "COMMON_DURATION",
-    "CONNECTION_TERMINATION_DETAILS",
+    "DOWNSTREAM_CX_RTT",
+    "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED",
+    "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT",
     "DOWNSTREAM_DETECTED_CLOSE_TYPE",
     "DOWNSTREAM_HANDSHAKE_DURATION",
     "DOWNSTREAM_HEADER_BYTES_RECEIVED",
     "DOWNSTREAM_HEADER_BYTES_SENT",
     "DOWNSTREAM_LOCAL_CLOSE_REASON",
-    "DOWNSTREAM_LOCAL_DNS_SAN",
-    "DOWNSTREAM_LOCAL_EMAIL_SAN",
-    "DOWNSTREAM_LOCAL_IP_SAN",
-    "DOWNSTREAM_LOCAL_SUBJECT",
-    "DOWNSTREAM_LOCAL_URI_SAN",
-    "DOWNSTREAM_PEER_CERT",
-    "DOWNSTREAM_PEER_CERT_V_END",
-    "DOWNSTREAM_PEER_CERT_V_START",
-    "DOWNSTREAM_PEER_DNS_SAN",
-    "DOWNSTREAM_PEER_EMAIL_SAN",
-    "DOWNSTREAM_PEER_FINGERPRINT_1",
-    "DOWNSTREAM_PEER_FINGERPRINT_256",
-    "DOWNSTREAM_PEER_IP_SAN",
-    "DOWNSTREAM_PEER_ISSUER",
-    "DOWNSTREAM_PEER_SERIAL",
-    "DOWNSTREAM_PEER_SUBJECT",
-    "DOWNSTREAM_PEER_URI_SAN",
+    "DOWNSTREAM_LOCAL_OTHERNAME_SAN",
+    "DOWNSTREAM_PEER_ISSUER_FINGERPRINT_256",
+    "DOWNSTREAM_PEER_ISSUER_SERIAL",
+    "DOWNSTREAM_PEER_OTHERNAME_SAN",
+    "DOWNSTREAM_TLS_GROUP",
     "DOWNSTREAM_TLS_SESSION_ID",
-    "DOWNSTREAM_TRANSPORT_FAILURE_REASON",
     "DOWNSTREAM_WIRE_BYTES_RECEIVED",
     "DOWNSTREAM_WIRE_BYTES_SENT",
+    "DYNAMIC_MODULE",
     "EMIT_TIME_LOCAL",
-    "FILTER_CHAIN_NAME",
-    "ROUNDTRIP_DURATION",
-    "SPAN_ID",
+    "FILE_CONTENT",
+    "REQ_WITHOUT_QUERY",
+    "ROUTE_RESOLUTION_COUNT",
+    "ROUTE_RESOLUTION_TIME_US",
+    "SECRET",
     "START_TIME_LOCAL",
-    "STREAM_ID",
     "TLS_JA3_FINGERPRINT",
     "TLS_JA4_FINGERPRINT",
-    "TRACE_ID",
-    "UNIQUE_ID",
-    "UPSTREAM_CLUSTER_RAW",
     "UPSTREAM_CONNECTION_ID",
-    "UPSTREAM_CONNECTION_POOL_READY_DURATION",
-    "UPSTREAM_FILTER_STATE",
+    "UPSTREAM_CONNECTION_IDS_ATTEMPTED",
+    "UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED",
+    "UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT",
+    "UPSTREAM_DETECTED_CLOSE_TYPE",
     "UPSTREAM_HEADER_BYTES_RECEIVED",
     "UPSTREAM_HEADER_BYTES_SENT",
-    "UPSTREAM_HOST_NAME",
-    "UPSTREAM_HOST_NAME_WITHOUT_PORT",
-    "UPSTREAM_PEER_CERT",
-    "UPSTREAM_PEER_CERT_V_END",
-    "UPSTREAM_PEER_CERT_V_START",
-    "UPSTREAM_PEER_ISSUER",
-    "UPSTREAM_PEER_SUBJECT",
-    "UPSTREAM_TLS_CIPHER",
+    "UPSTREAM_HOSTS_ATTEMPTED",
+    "UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT",
+    "UPSTREAM_HOST_NAMES_ATTEMPTED",
+    "UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT",
+    "UPSTREAM_LOCAL_CLOSE_REASON",
+    "UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID",
+    "UPSTREAM_SERVER_NAME",
+    "UPSTREAM_TLS_GROUP",
     "UPSTREAM_TLS_SESSION_ID",
-    "UPSTREAM_TLS_VERSION",
     "UPSTREAM_WIRE_BYTES_RECEIVED",
     "UPSTREAM_WIRE_BYTES_SENT",
-    "VIRTUAL_CLUSTER_NAME",
 ];
 
 /// Parses a whole format.
@@ -157,13 +142,13 @@ impl Command<'_> {
             None => Ok(()),
         };
         let source = match name {
-            "REQ" | "REQUEST_HEADERS_BYTES" => Some(Source::Request),
-            "RESP" | "RESPONSE_HEADERS_BYTES" => Some(Source::Response),
-            "TRAILER" | "RESPONSE_TRAILERS_BYTES" => Some(Source::Trailers),
+            "REQ" | "REQUEST_HEADER" | "REQUEST_HEADERS_BYTES" => Some(Source::Request),
+            "RESP" | "RESPONSE_HEADER" | "RESPONSE_HEADERS_BYTES" => Some(Source::Response),
+            "TRAILER" | "RESPONSE_TRAILER" | "RESPONSE_TRAILERS_BYTES" => Some(Source::Trailers),
             _ => None,
         };
         match (name, source) {
-            ("REQ" | "RESP" | "TRAILER", Some(source)) => {
+            ("REQ" | "RESP" | "TRAILER" | "REQUEST_HEADER" | "RESPONSE_HEADER" | "RESPONSE_TRAILER", Some(source)) => {
                 let (main, alternative) = header_names(required()?, source)?;
                 Ok(Operator::Header(source, main, alternative, self.length))
             }
@@ -181,10 +166,19 @@ impl Command<'_> {
                     other => return Err(format!("GRPC_STATUS only supports CAMEL_STRING, SNAKE_STRING or NUMBER, got {other}")),
                 }))
             }
-            ("PATH", _) => match argument.unwrap_or("WQ") {
-                "WQ" => Ok(Operator::Path { query: true, length: self.length }),
-                "NQ" => Ok(Operator::Path { query: false, length: self.length }),
-                other => Err(format!("PATH supports WQ and NQ (with and without query), got {other}")),
+            ("PATH", _) => {
+                let (query, which) = argument.unwrap_or("WQ").split_once(':').unwrap_or((argument.unwrap_or("WQ"), ""));
+                let query = match query {
+                    "WQ" | "" => true,
+                    "NQ" => false,
+                    other => return Err(format!("PATH supports WQ and NQ (with and without query), got {other}")),
+                };
+                Ok(Operator::Path { which: which_path(which)?, query, length: self.length })
+            }
+            ("QUERY_PARAMS", _) => match argument.unwrap_or("ORIG") {
+                "ORIG" => Ok(Operator::Query(self.length)),
+                "DECODED" => Err("QUERY_PARAMS(DECODED) is not implemented".into()),
+                other => Err(format!("Invalid QUERY_PARAMS option: '{other}', only 'ORIG'/'DECODED' are allowed")),
             },
             ("QUERY_PARAM", _) => Ok(Operator::QueryParam(required()?.into(), self.length)),
             ("ENVIRONMENT", _) => {
@@ -200,6 +194,24 @@ impl Command<'_> {
                 metadata(metadata_source(source)?, rest, self.length)
             }
             ("FILTER_STATE", _) => filter_state(required()?, self.length),
+            // The state of upstream connections: nothing here writes any.
+            ("UPSTREAM_FILTER_STATE", _) => filter_state(required()?, self.length).map(|_| Operator::Text(None)),
+            ("COMMON_DURATION", _) => {
+                no_length()?;
+                between(required()?)
+            }
+            ("COALESCE", _) => coalesce(required()?, self.length),
+            ("UPSTREAM_HOST_NAME" | "UPSTREAM_HOST_NAME_WITHOUT_PORT", _) if self.argument.is_none() && self.length.is_none() => {
+                Ok(Operator::HostName(name == "UPSTREAM_HOST_NAME"))
+            }
+            (_, None) if !NOT_IMPLEMENTED.contains(&name) && certificate(name, "")?.is_some() => {
+                no_length()?;
+                let fact = certificate(name, argument.unwrap_or_default())?;
+                if !name.contains("_CERT_V_") && argument.is_some() {
+                    return Err(format!("{name} does not take any parameters"));
+                }
+                fact.ok_or_else(|| format!("there is no operator {name}"))
+            }
             // Envoy lets this one take a parameter, to keep white space.
             ("RESPONSE_CODE_DETAILS", _) if self.length.is_none() => Ok(Operator::Plain(Plain::ResponseCodeDetails)),
             _ => self.compile_plain(source),
@@ -221,6 +233,97 @@ impl Command<'_> {
             _ => Err(format!("{name} does not take any parameters or length")),
         }
     }
+}
+
+fn which_path(name: &str) -> Result<WhichPath, String> {
+    match name {
+        "" | "ORIG_OR_PATH" => Ok(WhichPath::OriginalOrNow),
+        "ORIG" => Ok(WhichPath::Original),
+        "PATH" => Ok(WhichPath::Now),
+        other => Err(format!("Invalid PATH option: {other}, should be one of ORIG, PATH or ORIG_OR_PATH")),
+    }
+}
+
+/// `from:to:precision`
+fn between(argument: &str) -> Result<Operator, String> {
+    let parts: Vec<&str> = argument.split(':').collect();
+    let (from, to, precision) = match parts[..] {
+        [from, to] => (from, to, "ms"),
+        [from, to, precision] => (from, to, precision),
+        _ => return Err(format!("Invalid common duration configuration: {argument}, expected from:to:precision")),
+    };
+    let precision = match precision {
+        "ms" => Precision::Milliseconds,
+        "us" => Precision::Microseconds,
+        "ns" => Precision::Nanoseconds,
+        other => return Err(format!("Invalid common duration precision: {other}")),
+    };
+    Ok(Operator::Between(moment(from)?, moment(to)?, precision))
+}
+
+fn moment(name: &str) -> Result<Moment, String> {
+    Ok(match name {
+        "DS_RX_BEG" => Moment::RequestStart,
+        "DS_RX_END" => Moment::RequestEnd,
+        "US_TX_BEG" => Moment::UpstreamStart,
+        "US_TX_END" => Moment::UpstreamEnd,
+        "US_RX_BEG" => Moment::AnswerStart,
+        "US_RX_END" => Moment::AnswerEnd,
+        "DS_TX_BEG" => Moment::ResponseStart,
+        "DS_TX_END" => Moment::ResponseEnd,
+        "US_CX_BEG" | "US_CX_END" | "US_HS_END" | "US_RX_BODY_BEG" | "DS_CX_BEG" | "DS_CX_END" | "DS_HS_BEG" | "DS_HS_END"
+        | "DS_RX_HDR_END" => return Err(format!("the time point {name} is not implemented")),
+        _ => Moment::Never,
+    })
+}
+
+/// `{"operators": ["NAME", {"command": "NAME", "param": "…", "max_length": 5}, …]}`
+fn coalesce(argument: &str, length: Option<usize>) -> Result<Operator, String> {
+    let invalid = |what: &str| format!("COALESCE: {what}");
+    let json: serde_json::Value = serde_json::from_str(argument).map_err(|e| invalid(&format!("invalid JSON: {e}")))?;
+    let list = json.get("operators").and_then(|o| o.as_array()).filter(|o| !o.is_empty());
+    let list = list.ok_or_else(|| invalid("a list of operators is needed"))?;
+    let one = |entry: &serde_json::Value| {
+        let (name, argument, length) = match entry {
+            serde_json::Value::String(name) => (name.as_str(), None, None),
+            entry => {
+                let name = entry.get("command").and_then(|c| c.as_str()).ok_or_else(|| invalid("an operator needs its command"))?;
+                let length = entry.get("max_length").and_then(|l| l.as_u64()).and_then(|l| usize::try_from(l).ok());
+                (name, entry.get("param").and_then(|p| p.as_str()), length)
+            }
+        };
+        Command { name, argument, length, len: 0 }.compile()
+    };
+    Ok(Operator::First(list.iter().map(one).collect::<Result<_, _>>()?, length))
+}
+
+/// `DOWNSTREAM_PEER_SUBJECT` and its like; `None` for names of another kind.
+fn certificate(name: &str, argument: &str) -> Result<Option<Operator>, String> {
+    let (side, rest) = match name.split_once('_') {
+        Some(("DOWNSTREAM", rest)) => (Side::Downstream, rest),
+        Some(("UPSTREAM", rest)) => (Side::Upstream, rest),
+        _ => return Ok(None),
+    };
+    let Some((shown, fact)) = rest.split_once('_') else { return Ok(None) };
+    let fact = match (side, shown, fact) {
+        (_, "PEER" | "LOCAL", "DNS_SAN") => Fact::DnsNames,
+        (_, "PEER" | "LOCAL", "URI_SAN") => Fact::Uris,
+        (_, "PEER" | "LOCAL", "IP_SAN") => Fact::Addresses,
+        (Side::Downstream, "PEER" | "LOCAL", "EMAIL_SAN") => Fact::Emails,
+        (Side::Downstream, "LOCAL", "SUBJECT") | (_, "PEER", "SUBJECT") => Fact::Subject,
+        (_, "PEER", "ISSUER") => Fact::Issuer,
+        (_, "PEER", "CERT") => Fact::Pem,
+        (_, "PEER", "CERT_V_START") => Fact::ValidFrom(TimeFormat::parse(argument)?),
+        (_, "PEER", "CERT_V_END") => Fact::ValidUntil(TimeFormat::parse(argument)?),
+        (Side::Downstream, "PEER", "SERIAL") => Fact::Serial,
+        (Side::Downstream, "PEER", "FINGERPRINT_1") => Fact::Sha1,
+        (Side::Downstream, "PEER", "FINGERPRINT_256") => Fact::Sha256,
+        (Side::Downstream, "PEER", "CHAIN_FINGERPRINTS_1") => Fact::ChainSha1,
+        (Side::Downstream, "PEER", "CHAIN_FINGERPRINTS_256") => Fact::ChainSha256,
+        (Side::Downstream, "PEER", "CHAIN_SERIALS") => Fact::ChainSerials,
+        _ => return Ok(None),
+    };
+    Ok(Some(Operator::Certificate(side, if shown == "PEER" { Shown::Peer } else { Shown::Local }, fact)))
 }
 
 /// `namespace:key:…`

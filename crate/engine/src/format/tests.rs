@@ -12,7 +12,7 @@ use crate::{
     cluster::{Cluster, Settings},
     error::Flags,
     stats::Store,
-    stream_info::{ConnectionInfo, Protocol},
+    stream_info::{ConnectionInfo, Protocol, UpstreamConnection},
 };
 
 fn address(text: &str) -> SocketAddr {
@@ -36,7 +36,7 @@ fn info() -> StreamInfo {
     let after = |ms: u64| Some(info.started + Duration::from_micros(ms * 1_000 + 999));
     (info.request_end, info.upstream_first_rx, info.end) = (after(0), after(1), after(1));
     info.upstream_host = Some(address("127.0.0.1:19081"));
-    info.upstream_local = Some(address("[::1]:50348"));
+    info.upstream = Some(Rc::new(UpstreamConnection { local: address("[::1]:50348"), tls: None }));
     info.cluster = Some(Arc::new(Cluster::new("app", Settings::default(), &Store::new(), None)));
     info.attempts = 1;
     info

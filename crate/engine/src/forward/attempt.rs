@@ -43,6 +43,7 @@ pub struct Attempt {
     end: Deadline,
     /// Another attempt was begun beside it, because it is slow: its own end begins none.
     pub hedged: bool,
+    begun: Instant,
 }
 
 enum State {
@@ -117,6 +118,7 @@ impl Attempt {
             idle: Deadline::default(),
             end: Deadline::default(),
             hedged: false,
+            begun: Instant::now(),
         };
         attempt.note(&mut stream.info);
         let spoken = cluster.settings.protocol.spoken(stream.info.protocol);
@@ -162,7 +164,8 @@ impl Attempt {
         info.host = Some(self.host.clone());
         if let State::Sent(sent) = &self.state {
             info.upstream_first_tx = Some(sent.since);
-            info.upstream_local = sent.exchange.local();
+            info.upstream = sent.exchange.facts().cloned();
+            info.pool_wait = Some(sent.since.saturating_duration_since(self.begun));
             info.upstream_protocol = Some(sent.exchange.protocol());
         }
     }
@@ -175,7 +178,10 @@ impl Attempt {
             match (connected, before) {
                 (Ok(connection), State::Connecting(_, pool, cursor)) => self.send(stream, connection, &pool, cursor),
                 (Ok(_), before) => self.state = before,
-                (Err(failure), _) => self.state = State::Failed(failure),
+                (Err(failure), _) => {
+                    stream.info.pool_wait = Some(self.begun.elapsed());
+                    self.state = State::Failed(failure);
+                }
             }
         }
         let sent = match &mut self.state {

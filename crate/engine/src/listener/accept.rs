@@ -320,6 +320,9 @@ async fn begin(
         }
         Limited::Done(Err(_)) | Limited::Ended => return None,
     };
+    // As in Envoy the name that was asked for is told where the tls_inspector looked for it.
+    let inspected = listener.filters.iter().any(|f| matches!(f, ListenerFilter::TlsInspector));
+    let tls = tls.map(|tls| TlsInfo { sni: tls.sni.filter(|_| inspected), ..tls });
     let connection = Connection {
         manager: chain.manager.clone(),
         info: Rc::new(ConnectionInfo { peer, remote, local, tls, id: worker.connection_id(), entrance: Some(chain.entrance.clone()) }),
@@ -378,7 +381,8 @@ async fn secure(chain: &FilterChain, greeting: Greeting, ahead: BytesMut) -> io:
         Greeting::Raw(_) => return Err(io::ErrorKind::InvalidData.into()),
     };
     let (stream, shown) = context.accept(start).await?;
-    let info = tls::info(stream.get_ref().1, shown);
+    let server = stream.get_ref().1;
+    let info = tls::info(server, server.server_name(), shown);
     Ok((Transport::tls(stream), Some(info)))
 }
 

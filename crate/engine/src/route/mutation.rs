@@ -85,7 +85,14 @@ impl HeaderMutations {
             let from = text.len();
             match &addition.value {
                 HeaderValue::Literal(literal) => text.extend_from_slice(literal),
-                HeaderValue::Format(program) => write(program, headers, &mut text),
+                HeaderValue::Format(program) => {
+                    write(program, headers, &mut text);
+                    if text[from..].iter().any(|b| matches!(b, b'\r' | b'\n' | 0)) {
+                        // It would be more than one header, or none that a peer takes.
+                        text.truncate(from);
+                        continue;
+                    }
+                }
             }
             let there = headers.get_name(&addition.name).is_some();
             let wanted = match addition.action {

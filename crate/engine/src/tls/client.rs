@@ -7,10 +7,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::{
-    Identity, PROVIDER, TlsError, Versions,
+    Certificate, Identity, PROVIDER, TlsError, Versions,
     verify::{HostVerifier, NameMatch},
 };
-use crate::transport::Transport;
+use crate::{stream_info::TlsInfo, transport::Transport};
 
 /// What a context is made of.
 pub struct ClientOptions {
@@ -35,6 +35,8 @@ pub struct ClientContext {
     connector: TlsConnector,
     http2: Option<TlsConnector>,
     name: Option<ServerName<'static>>,
+    /// What we show to hosts that ask.
+    local: Option<Arc<Certificate>>,
 }
 
 impl std::fmt::Debug for ClientContext {
@@ -53,6 +55,7 @@ impl ClientContext {
             .map_err(|e| TlsError(e.to_string()))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
+        let local = options.identity.as_ref().and_then(|i| i.chain.first()).map(|c| Arc::new(Certificate::new(c.clone())));
         let mut config = match options.identity {
             None => builder.with_no_client_auth(),
             Some(identity) => builder
@@ -70,15 +73,20 @@ impl ClientContext {
             config.alpn_protocols = alpn;
             TlsConnector::from(Arc::new(config))
         });
-        Ok(ClientContext { connector: TlsConnector::from(Arc::new(config)), http2, name })
+        Ok(ClientContext { connector: TlsConnector::from(Arc::new(config)), http2, name, local })
     }
 
     /// Secures a connection, on which HTTP/2 will be spoken or not; the error is in Envoy's words as far as it has some.
-    pub async fn connect(&self, stream: TcpStream, http2: bool) -> Result<Transport, TlsError> {
+    pub async fn connect(&self, stream: TcpStream, http2: bool) -> Result<(Transport, TlsInfo), TlsError> {
         let peer = stream.peer_addr().map_or(IpAddr::from([0, 0, 0, 0]), |a| a.ip());
         let name = self.name.clone().unwrap_or_else(|| ServerName::from(peer));
         let connector = self.http2.as_ref().filter(|_| http2).unwrap_or(&self.connector);
         let stream = connector.connect(name, stream).await.map_err(|e| TlsError(format!("TLS_error: {e}")))?;
-        Ok(Transport::tls(stream))
+        let sni = match &self.name {
+            Some(ServerName::DnsName(name)) => Some(name.as_ref()),
+            _ => None,
+        };
+        let info = super::info(stream.get_ref().1, sni, self.local.clone());
+        Ok((Transport::tls(stream), info))
     }
 }

@@ -100,11 +100,11 @@ pub fn alpn(list: &[String]) -> Vec<Vec<u8>> {
     list.iter().flat_map(|p| p.split(',')).map(|p| p.trim().as_bytes().to_vec()).filter(|p| !p.is_empty()).collect()
 }
 
-/// What a handshake settled; `local` is the certificate that the client was shown.
-pub fn info(connection: &rustls::ServerConnection, local: Option<Arc<Certificate>>) -> TlsInfo {
+/// What a handshake settled, in either role; `sni` is the name that was asked for, `local` our own certificate.
+pub fn info(connection: &rustls::CommonState, sni: Option<&str>, local: Option<Arc<Certificate>>) -> TlsInfo {
     let suite = connection.negotiated_cipher_suite().map(|s| s.suite());
     TlsInfo {
-        sni: connection.server_name().map(str::to_owned),
+        sni: sni.map(str::to_owned),
         alpn: connection.alpn_protocol().map(|p| String::from_utf8_lossy(p).into_owned()),
         version: match connection.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",

@@ -60,11 +60,11 @@ fn handshake(server: ServerOptions, client: ClientOptions) -> Option<TlsInfo> {
             let byte = stream.read_u8().await.ok()?;
             stream.write_u8(byte + 1).await.ok()?;
             stream.flush().await.ok()?;
-            Some(info(stream.get_ref().1, shown))
+            Some(info(stream.get_ref().1, stream.get_ref().1.server_name(), shown))
         };
         let connect = async {
             let stream = TcpStream::connect(address).await.unwrap();
-            let mut stream = client.connect(stream, false).await.ok()?;
+            let (mut stream, _) = client.connect(stream, false).await.ok()?;
             stream.write_u8(6).await.ok()?;
             stream.flush().await.ok()?;
             stream.read_u8().await.ok()

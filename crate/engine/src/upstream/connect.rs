@@ -4,6 +4,7 @@ use std::{
     cell::Cell,
     io,
     net::SocketAddr,
+    rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,6 +15,7 @@ use tokio::net::TcpStream;
 use crate::{
     cluster::{Cluster, Host, Permit, Spoken},
     error::Failure,
+    stream_info::{TlsInfo, UpstreamConnection},
     transport::Transport,
     worker::random::Random,
 };
@@ -22,8 +24,8 @@ use crate::{
 pub struct Connected {
     cluster: Arc<Cluster>,
     host: Arc<Host>,
-    /// Our own address.
-    pub local: SocketAddr,
+    /// What streams tell of it.
+    pub facts: Rc<UpstreamConnection>,
     opened: Instant,
     /// How long it may be used.
     lifetime: Option<Duration>,
@@ -100,7 +102,7 @@ pub async fn connect(cluster: &Arc<Cluster>, host: &Arc<Host>, permit: Permit, s
     let mut meta = Connected {
         cluster: cluster.clone(),
         host: host.clone(),
-        local: address,
+        facts: Rc::new(UpstreamConnection { local: address, tls: None }),
         opened,
         lifetime: lifetime(cluster, host),
         by_peer: Cell::new(false),
@@ -111,9 +113,9 @@ pub async fn connect(cluster: &Arc<Cluster>, host: &Arc<Host>, permit: Permit, s
     };
     let made = tokio::time::timeout(cluster.settings.connect_timeout, open(cluster, address, spoken)).await;
     let failure = match made {
-        Ok(Ok(transport)) => {
+        Ok(Ok((transport, tls))) => {
             stats.upstream_cx_connect_ms().record(opened.elapsed().as_millis() as u64);
-            meta.local = transport.tcp().local_addr().unwrap_or(address);
+            meta.facts = Rc::new(UpstreamConnection { local: transport.tcp().local_addr().unwrap_or(address), tls });
             return Ok((transport, meta));
         }
         Ok(Err(failure)) => failure,
@@ -131,7 +133,7 @@ pub async fn connect(cluster: &Arc<Cluster>, host: &Arc<Host>, permit: Permit, s
     Err(failure)
 }
 
-async fn open(cluster: &Cluster, address: SocketAddr, spoken: Spoken) -> Result<Transport, Failure> {
+async fn open(cluster: &Cluster, address: SocketAddr, spoken: Spoken) -> Result<(Transport, Option<TlsInfo>), Failure> {
     let stream = TcpStream::connect(address).await.map_err(|e| Failure::Connect(reason(&e)))?;
     // Small writes go out at once, as from Envoy; both calls can only fail on a socket that is already gone.
     let _ = stream.set_nodelay(true);
@@ -143,8 +145,11 @@ async fn open(cluster: &Cluster, address: SocketAddr, spoken: Spoken) -> Result<
         let _ = SockRef::from(&stream).set_tcp_keepalive(&wanted);
     }
     match &cluster.settings.tls {
-        None => Ok(Transport::raw(stream)),
-        Some(context) => context.connect(stream, spoken == Spoken::Http2).await.map_err(|e| Failure::Connect(e.to_string())),
+        None => Ok((Transport::raw(stream), None)),
+        Some(context) => {
+            let secured = context.connect(stream, spoken == Spoken::Http2).await.map_err(|e| Failure::Connect(e.to_string()));
+            secured.map(|(transport, tls)| (transport, Some(tls)))
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! One request and its answer on an HTTP/1 connection to an upstream host.
 
 use std::{
-    net::SocketAddr,
     rc::Rc,
     task::{Context, Poll},
     time::Instant,
@@ -16,6 +15,7 @@ use crate::{
         header::{HeaderList, Known},
         io::Io,
     },
+    stream_info::UpstreamConnection,
 };
 
 /// A connection that is idle or at work.
@@ -96,9 +96,9 @@ impl Exchange {
         }
     }
 
-    /// Our address on the connection.
-    pub fn local(&self) -> Option<SocketAddr> {
-        self.connection.as_ref().map(|c| c.meta.local)
+    /// What is told of the connection; nothing once it is given back.
+    pub fn facts(&self) -> Option<&Rc<UpstreamConnection>> {
+        self.connection.as_ref().map(|c| &c.meta.facts)
     }
 
     /// Whether any byte of the answer has come.

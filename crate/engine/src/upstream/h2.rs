@@ -24,6 +24,7 @@ use crate::{
         keepalive::PingNow,
         settings::{Http2, Keepalive},
     },
+    stream_info::UpstreamConnection,
 };
 
 /// A connection that carries many requests at a time.
@@ -130,9 +131,9 @@ impl Exchange {
         })
     }
 
-    /// Our address on the connection.
-    pub fn local(&self) -> std::net::SocketAddr {
-        self.connection.meta.local
+    /// What is told of the connection.
+    pub fn facts(&self) -> &Rc<UpstreamConnection> {
+        &self.connection.meta.facts
     }
 
     /// Whether any part of the answer has come.

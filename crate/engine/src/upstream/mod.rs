@@ -22,7 +22,7 @@ use crate::{
         body::{BodyError, Frame},
         header::HeaderList,
     },
-    stream_info::Protocol,
+    stream_info::{Protocol, UpstreamConnection},
 };
 use pool::HostPool;
 use request::Cursor;
@@ -78,12 +78,12 @@ impl Exchange {
         }
     }
 
-    /// Our address on the connection.
-    pub fn local(&self) -> Option<std::net::SocketAddr> {
+    /// What is told of the connection; nothing once it is given back.
+    pub fn facts(&self) -> Option<&Rc<UpstreamConnection>> {
         match self {
-            Exchange::H1(e) => e.local(),
-            Exchange::H2(e) => Some(e.local()),
-            Exchange::Tcp(e) => Some(e.local()),
+            Exchange::H1(e) => e.facts(),
+            Exchange::H2(e) => Some(e.facts()),
+            Exchange::Tcp(e) => Some(e.facts()),
         }
     }
 

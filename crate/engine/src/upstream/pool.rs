@@ -315,7 +315,7 @@ impl HostPool {
         let held = (Closing(closed.clone()), meta.clone());
         let ping_now = PingNow::default();
         let alive = options.keepalive.and_then(|keepalive| {
-            let jitter = Arc::as_ptr(&self.host) as u64 ^ meta.local.port() as u64;
+            let jitter = Arc::as_ptr(&self.host) as u64 ^ meta.facts.local.port() as u64;
             Some(keepalive::run(driver.ping_pong()?, keepalive, jitter, ping_now.clone(), watch.clone()))
         });
         tokio::task::spawn_local(async move {

@@ -1,7 +1,7 @@
 //! A request that ends here and goes on as bytes: CONNECT with a `connect_config`, on a TCP connection of its own.
 
 use std::{
-    net::SocketAddr,
+    rc::Rc,
     task::{Context, Poll},
 };
 
@@ -13,6 +13,7 @@ use crate::{
         header::HeaderList,
         io::Io,
     },
+    stream_info::UpstreamConnection,
 };
 
 /// A connection that was made for one request.
@@ -48,9 +49,9 @@ impl Exchange {
         Exchange { connection, request, answered: false, over: false, shut: false, ended: false }
     }
 
-    /// Our address on the connection.
-    pub fn local(&self) -> SocketAddr {
-        self.connection.meta.local
+    /// What is told of the connection.
+    pub fn facts(&self) -> &Rc<UpstreamConnection> {
+        &self.connection.meta.facts
     }
 
     /// Whether the answer has begun.
