@@ -5,6 +5,7 @@ import { join, relative } from 'node:path';
 import { Failure } from './fail.mjs';
 import { withLock } from './lock.mjs';
 import { addonLibrary, addonPath, cacheDir, ensureDir, installLock, platform, root, targetDir } from './paths.mjs';
+import { pruneTarget } from './prune.mjs';
 import { mustRun, needTool, run, seconds, tail, which } from './run.mjs';
 
 /** The version of real Envoy that is the oracle of the parity tests. */
@@ -116,6 +117,8 @@ export async function buildNative({ program = false, release = false, to = addon
   ensureDir(targetDir);
   return withLock(join(cacheDir, 'locks', 'build'), async () => {
     const started = performance.now();
+    const pruned = await pruneTarget(targetDir);
+    if (pruned > 0) console.log(`cargo's output: ${pruned} old files and folders of this project are gone`);
     console.log(`cargo build: the engine${release ? ', optimised' : ''} (the first time takes some minutes)`);
     const args = ['-p', 'plenipo-node', ...(program ? ['-p', 'plenipo-cli'] : []), ...(release ? ['--release'] : [])];
     const { made, compiled } = await cargoBuild(args);

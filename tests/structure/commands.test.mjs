@@ -1,13 +1,14 @@
 // The parts of `npm start` and `npm test`: locks between processes, named failures, counts of every runner, progress without a terminal.
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import { execFile, spawn } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { withLock } from '../../scripts/lib/lock.mjs';
 import { root } from '../../scripts/lib/paths.mjs';
+import { pruneTarget } from '../../scripts/lib/prune.mjs';
 import { run, which } from '../../scripts/lib/run.mjs';
 import { countingProgram, nodeTest } from '../../scripts/lib/suites.mjs';
 
@@ -63,6 +64,42 @@ test('a lock whose holder is gone is taken over, one that lives is not', async (
   writeFileSync(lock, `another-machine 1\n`);
   utimesSync(lock, new Date(Date.now() - 60_000), new Date(Date.now() - 60_000));
   assert.equal(await withLock(lock, () => 'old'), 'old');
+});
+
+test("old artefacts of this project leave cargo's output, those of dependencies and new ones stay", async () => {
+  const target = join(folder, 'target');
+  const deps = join(target, 'debug', 'deps');
+  const fingerprints = join(target, 'debug', '.fingerprint');
+  for (const made of [deps, fingerprints]) mkdirSync(made, { recursive: true });
+  writeFileSync(join(target, 'debug', '.cargo-lock'), '');
+  const hash = '0123456789abcdef';
+  const old = new Date(Date.now() - 5 * 24 * 60 * 60 * 1000);
+  const put = (path, age) => {
+    writeFileSync(path, '');
+    if (age) utimesSync(path, age, age);
+  };
+  const fill = () => {
+    for (const name of [`libplenipo_engine-${hash}.rlib`, `engine-${hash}`, `libserde-${hash}.rlib`, 'engineering-notes']) put(join(deps, name), old);
+    put(join(deps, `libplenipo_api-${hash}.rlib`));
+    mkdirSync(join(fingerprints, `plenipo-engine-${hash}`), { recursive: true });
+    utimesSync(join(fingerprints, `plenipo-engine-${hash}`), old, old);
+  };
+  const left = () => [...readdirSync(deps), ...readdirSync(fingerprints)].sort();
+  fill();
+  const all = left();
+  // While cargo works nothing goes.
+  const cargo = spawn('flock', [join(target, 'debug', '.cargo-lock'), process.execPath, '-e', 'console.log(1); setTimeout(() => {}, 60_000)'], { stdio: ['ignore', 'pipe', 'inherit'], detached: true });
+  await new Promise((resolve) => cargo.stdout.once('data', resolve));
+  assert.equal(await pruneTarget(target), 0);
+  assert.deepEqual(left(), all);
+  process.kill(-cargo.pid, 'SIGKILL');
+  await new Promise((resolve) => cargo.once('close', resolve));
+  assert.equal(await pruneTarget(target), 3);
+  assert.deepEqual(left(), ['engineering-notes', `libplenipo_api-${hash}.rlib`, `libserde-${hash}.rlib`]);
+  // Once a day is enough.
+  fill();
+  assert.equal(await pruneTarget(target), 0);
+  assert.equal(await pruneTarget(target, Date.now() + 25 * 60 * 60 * 1000), 3);
 });
 
 test('a lock is released when its work fails', async () => {
