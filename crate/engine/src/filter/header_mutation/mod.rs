@@ -1,6 +1,7 @@
 //! `envoy.filters.http.header_mutation`: adds and removes headers of requests and answers.
 
 pub mod config;
+mod query;
 
 use std::{
     sync::Arc,
@@ -10,20 +11,21 @@ use std::{
 use super::{Filter, FilterFactory, RouteConfig, Verdict};
 use crate::{
     http::{
-        header::{HeaderList, HeaderName},
+        header::{HeaderList, HeaderName, Known},
         stream::{Response, Stream},
     },
-    route::{HeaderAddition, HeaderMutations},
+    route::{HeaderMutations, StringMatch},
     stream_info::StreamInfo,
 };
+pub use query::QueryStep;
 
 /// One step, in the order of the configuration.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// `remove`
-    Remove(HeaderName),
-    /// `append`
-    Add(Box<HeaderAddition>),
+    /// `remove` or `append`
+    Change(HeaderMutations),
+    /// `remove_on_match`: every header whose name matches; pseudo-headers stay.
+    RemoveMatching(StringMatch),
 }
 
 /// `Mutations`
@@ -31,6 +33,8 @@ pub enum Step {
 pub struct Mutations {
     /// `request_mutations`
     pub request: Vec<Step>,
+    /// `query_parameter_mutations`
+    pub query: Vec<QueryStep>,
     /// `response_mutations`
     pub response: Vec<Step>,
 }
@@ -67,8 +71,15 @@ struct Mutation {
 
 impl Filter for Mutation {
     fn poll_request(&mut self, _cx: &mut Context<'_>, stream: &mut Stream) -> Poll<Verdict> {
-        for step in self.levels.iter().flat_map(|level| &level.request) {
-            apply(step, |one| one.apply_to_request(&mut stream.headers, &stream.info));
+        let (headers, info) = (&mut stream.headers, &stream.info);
+        for level in &self.levels {
+            for step in &level.request {
+                match step {
+                    Step::Change(mutations) => mutations.apply_to_request(headers, info),
+                    Step::RemoveMatching(name) => remove_matching(name, headers),
+                }
+            }
+            query::apply(level.query.iter(), headers, info);
         }
         Poll::Ready(Verdict::Continue)
     }
@@ -76,17 +87,22 @@ impl Filter for Mutation {
     fn poll_response(&mut self, _cx: &mut Context<'_>, stream: &mut Stream, response: &mut Response) -> Poll<Verdict> {
         let (request, info): (&HeaderList, &StreamInfo) = (&stream.headers, &stream.info);
         for step in self.levels.iter().flat_map(|level| &level.response) {
-            apply(step, |one| one.apply_to_response(&mut response.headers, Some(request), info));
+            match step {
+                Step::Change(mutations) => mutations.apply_to_response(&mut response.headers, Some(request), info),
+                Step::RemoveMatching(name) => remove_matching(name, &mut response.headers),
+            }
         }
         Poll::Ready(Verdict::Continue)
     }
 }
 
-fn apply(step: &Step, apply: impl FnOnce(&HeaderMutations)) {
-    let mut one = HeaderMutations::default();
-    match step {
-        Step::Remove(name) => one.remove.push(name.clone()),
-        Step::Add(addition) => one.add.push((**addition).clone()),
+fn remove_matching(matcher: &StringMatch, headers: &mut HeaderList) {
+    let matching = |(_, name, _): (Known, &[u8], &[u8])| {
+        let name = std::str::from_utf8(name).ok().filter(|n| !n.starts_with(':') && matcher.matches(n.as_bytes()))?;
+        Some(HeaderName::new(name))
+    };
+    let names: Vec<HeaderName> = headers.iter().filter_map(matching).collect();
+    for name in &names {
+        headers.remove_name(name);
     }
-    apply(&one);
 }
