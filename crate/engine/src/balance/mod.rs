@@ -61,18 +61,18 @@ pub fn pick<'s>(policy: &Policy, hosts: &'s HostSet, cursor: &mut Cursor, random
     Some(&entry.host)
 }
 
-/// A host that was not tried before, if `attempts` further picks find one; else the last that was picked.
+/// A host that is not passed over, if `attempts` further picks find one; else the last that was picked.
 pub fn pick_other<'s>(
     policy: &Policy,
     hosts: &'s HostSet,
     cursor: &mut Cursor,
     random: &mut dyn FnMut() -> u64,
-    tried: &[Arc<Host>],
+    pass_over: impl Fn(&Host) -> bool,
     attempts: u32,
 ) -> Option<&'s Arc<Host>> {
     let mut host = pick(policy, hosts, cursor, random)?;
     for _ in 0..attempts {
-        if tried.iter().all(|t| t.id != host.id) {
+        if !pass_over(host) {
             break;
         }
         host = pick(policy, hosts, cursor, random)?;

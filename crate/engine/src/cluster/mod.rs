@@ -11,6 +11,7 @@ mod settings;
 mod tests;
 
 use std::{
+    collections::HashMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -27,7 +28,7 @@ pub use settings::{
     UpstreamProtocol,
 };
 
-use crate::stats::{ClusterConfigStats, ClusterEndpointStats, ClusterStats, Http1Stats, Http2Stats, Store};
+use crate::stats::{AltClusterStats, ClusterConfigStats, ClusterEndpointStats, ClusterStats, Http1Stats, Http2Stats, Store};
 
 /// Stats of a cluster's codecs; of each that may be spoken.
 pub struct CodecStats {
@@ -36,6 +37,9 @@ pub struct CodecStats {
     /// HTTP/2
     pub http2: Option<Http2Stats>,
 }
+
+/// How many names requests may make a cluster count under: names live as long as the cluster, and clients choose them.
+const MAX_ALT_STATS: usize = 1000;
 
 /// One cluster of a configuration.
 pub struct Cluster {
@@ -55,6 +59,9 @@ pub struct Cluster {
     pub grpc_stats: GrpcStats,
     /// Updates, `cluster.<name>`.
     pub config_stats: ClusterConfigStats,
+    /// Stats under other names, which requests ask for (`x-envoy-upstream-alt-stat-name`).
+    alt_stats: Mutex<HashMap<Box<str>, AltClusterStats>>,
+    store: Store,
     hosts: ArcSwap<HostSet>,
     /// Held by whoever changes the hosts.
     writing: Mutex<()>,
@@ -90,6 +97,8 @@ impl Cluster {
             },
             grpc_stats: GrpcStats::new(store),
             config_stats: ClusterConfigStats::new(store, &prefix),
+            alt_stats: Mutex::default(),
+            store: store.clone(),
             name,
             settings,
             stats,
@@ -121,6 +130,20 @@ impl Cluster {
         self.endpoint_stats.membership_change().inc();
         self.count_members();
         true
+    }
+
+    /// The stats that a request counts in beside the cluster's own; nothing once [`MAX_ALT_STATS`] other names were asked for.
+    pub fn alt_stats(&self, name: &str) -> Option<AltClusterStats> {
+        let mut known = self.alt_stats.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stats) = known.get(name) {
+            return Some(stats.clone());
+        }
+        if known.len() >= MAX_ALT_STATS {
+            return None;
+        }
+        let stats = AltClusterStats::new(&self.store, &format!("{}.{name}", self.stats.block().prefix()));
+        known.insert(name.into(), stats.clone());
+        Some(stats)
     }
 
     fn count_members(&self) {

@@ -322,3 +322,16 @@ fn a_new_configuration_of_the_same_names_begins_with_the_old_hosts() {
         assert_eq!(addresses(&new), ["127.0.0.2:80", "127.0.0.3:80"]);
     });
 }
+
+#[test]
+fn clients_make_a_cluster_count_under_so_many_names_only() {
+    let store = Store::new();
+    let cluster = Cluster::new("c", Settings::default(), &store, None);
+    for n in 0..1000 {
+        assert!(cluster.alt_stats(&format!("n{n}")).is_some());
+    }
+    assert!(cluster.alt_stats("one too many").is_none() && cluster.alt_stats("n7").is_some());
+    cluster.alt_stats("n7").unwrap().answer(200, true, false);
+    assert_eq!(store.value("cluster.c.n7.internal.upstream_rq_2xx"), Some(1));
+    assert_eq!(store.value("cluster.c.n8.upstream_rq_completed"), None, "a name appears with its first answer");
+}

@@ -2,22 +2,27 @@
 
 use std::time::Duration;
 
-use plenipo_api::proto::envoy::config::route::v3::{
-    self as proto,
-    retry_policy::{RateLimitedRetryBackOff, ResetHeaderFormat, RetryBackOff, retry_host_predicate},
+use plenipo_api::proto::envoy::{
+    config::route::v3::{
+        self as proto,
+        retry_policy::{RateLimitedRetryBackOff, ResetHeaderFormat, RetryBackOff, retry_host_predicate},
+    },
+    extensions::retry::host::omit_host_metadata::v3::OmitHostMetadataConfig,
 };
 
 use super::{
     any, headers,
     issues::{At, Issues},
-    value,
+    metadata, value,
 };
 use crate::{
     http::header::HeaderName,
-    route::{BackOff, RateLimited, ResetFormat, RetryOn, RetryPolicy},
+    route::{BackOff, PassOver, RateLimited, ResetFormat, RetryOn, RetryPolicy},
 };
 
 const PREVIOUS_HOSTS: &str = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate";
+const OMIT_CANARIES: &str = "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate";
+const OMIT_METADATA: &str = "envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig";
 /// Envoy's default for `rate_limited_retry_back_off.max_interval`.
 const MAX_RESET: Duration = Duration::from_secs(300);
 
@@ -42,23 +47,30 @@ pub fn compile(config: &proto::RetryPolicy, at: &At<'_>, issues: &mut Issues) ->
             .rate_limited_retry_back_off
             .as_ref()
             .map(|b| rate_limited(b, &at.field("rate_limited_retry_back_off"), issues)),
-        avoid_previous_hosts: avoid_previous_hosts(config, &at.field("retry_host_predicate"), issues),
+        pass_over: pass_over(config, &at.field("retry_host_predicate"), issues),
         host_selection_attempts: u32::try_from(config.host_selection_retry_max_attempts).unwrap_or(0).max(1),
     }
 }
 
-fn avoid_previous_hosts(config: &proto::RetryPolicy, at: &At<'_>, issues: &mut Issues) -> bool {
+fn pass_over(config: &proto::RetryPolicy, at: &At<'_>, issues: &mut Issues) -> PassOver {
+    let mut hosts = PassOver::default();
     for (i, predicate) in config.retry_host_predicate.iter().enumerate() {
-        let known = match &predicate.config_type {
-            Some(retry_host_predicate::ConfigType::TypedConfig(typed)) => any::type_name(typed) == PREVIOUS_HOSTS,
-            None => predicate.name == "envoy.retry_host_predicates.previous_hosts",
-        };
-        if !known {
-            let issue = at.index(i).unsupported("this predicate is not implemented");
-            issues.push(issue.got(&*predicate.name).expected(PREVIOUS_HOSTS));
+        let at = at.index(i);
+        let typed = predicate.config_type.as_ref().map(|retry_host_predicate::ConfigType::TypedConfig(typed)| typed);
+        match (typed.map(any::type_name), typed) {
+            (Some(PREVIOUS_HOSTS), _) => hosts.previous = true,
+            (Some(OMIT_CANARIES), _) => hosts.canaries = true,
+            (Some(OMIT_METADATA), Some(typed)) => {
+                let omit = any::decode::<OmitHostMetadataConfig>(typed, &at.field("typed_config"), issues);
+                let labels = metadata::compile(omit.as_ref().and_then(|omit| omit.metadata_match.as_ref()));
+                hosts.labels.extend(labels.and_then(|labels| labels.namespace("envoy.lb").cloned()));
+            }
+            (None, _) if predicate.name == "envoy.retry_host_predicates.previous_hosts" => hosts.previous = true,
+            (None, _) if predicate.name == "envoy.retry_host_predicates.omit_canary_hosts" => hosts.canaries = true,
+            _ => issues.push(at.unsupported("this predicate is not implemented").got(&*predicate.name).expected(PREVIOUS_HOSTS)),
         }
     }
-    !config.retry_host_predicate.is_empty()
+    hosts
 }
 
 fn back_off(config: &RetryBackOff, at: &At<'_>, issues: &mut Issues) -> BackOff {

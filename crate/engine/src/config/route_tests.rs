@@ -106,7 +106,7 @@ fn a_full_forwarding_route() {
     assert!(forward.high_priority && forward.cluster_not_found_status == 404);
     assert_eq!(forward.upgrade_enabled(b"websocket"), Some(false));
     let retry = forward.retry.as_ref().unwrap();
-    assert_eq!((retry.num_retries, retry.host_selection_attempts, retry.avoid_previous_hosts), (3, 5, true));
+    assert_eq!((retry.num_retries, retry.host_selection_attempts, retry.pass_over.previous), (3, 5, true));
     assert_eq!(retry.back_off.max, Duration::from_secs(1));
     assert_eq!(retry.per_try_timeout, Some(Duration::from_secs(2)));
 }

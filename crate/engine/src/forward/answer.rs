@@ -12,6 +12,7 @@ use super::attempt::Attempt;
 use crate::{
     cluster::Cluster,
     http::body::{Body, BodyError, Frame, PollBody},
+    stats::AltClusterStats,
     worker::timer::Deadline,
 };
 
@@ -19,6 +20,7 @@ use crate::{
 pub struct Answer {
     attempt: Option<Attempt>,
     cluster: Arc<Cluster>,
+    alt_stats: Option<AltClusterStats>,
     timer: Rc<RefCell<Deadline>>,
     started: Instant,
     internal: bool,
@@ -26,8 +28,15 @@ pub struct Answer {
 
 impl Answer {
     /// The body of the attempt's answer; nothing is left to pull where it has none.
-    pub fn body(attempt: Attempt, cluster: Arc<Cluster>, timer: Rc<RefCell<Deadline>>, started: Instant, internal: bool) -> Body {
-        let mut answer = Answer { attempt: Some(attempt), cluster, timer, started, internal };
+    pub fn body(
+        attempt: Attempt,
+        cluster: Arc<Cluster>,
+        alt_stats: Option<AltClusterStats>,
+        timer: Rc<RefCell<Deadline>>,
+        started: Instant,
+        internal: bool,
+    ) -> Body {
+        let mut answer = Answer { attempt: Some(attempt), cluster, alt_stats, timer, started, internal };
         if answer.attempt.as_mut().is_some_and(Attempt::end_if_over) {
             answer.finish();
             return Body::Empty;
@@ -38,7 +47,11 @@ impl Answer {
     fn finish(&mut self) {
         if self.attempt.take().is_some() {
             self.timer.borrow_mut().set(None);
-            self.cluster.stats.request_time(self.started.elapsed().as_millis() as u64, self.internal);
+            let time = self.started.elapsed().as_millis() as u64;
+            self.cluster.stats.request_time(time, self.internal);
+            if let Some(stats) = &self.alt_stats {
+                stats.request_time(time, self.internal);
+            }
         }
     }
 }

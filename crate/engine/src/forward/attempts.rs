@@ -160,7 +160,7 @@ impl<'a> Attempts<'a> {
                     self.begun = true;
                     self.pause.set(None);
                     self.retries.end();
-                    self.cluster.stats.answer(head.status(), stream.is_internal(), false);
+                    self.controls.count(self.cluster, head.status(), stream.is_internal(), false);
                     if stream.manager.settings.proxy_100_continue {
                         stream.interim.push(head);
                     }
@@ -221,7 +221,7 @@ impl<'a> Attempts<'a> {
     /// Counts the failure of an attempt that no other follows, as the answer that it would be; as in Envoy, of each such attempt.
     fn charge(&self, attempt: &Attempt, failure: &Failure, stream: &Stream) {
         if !self.begun && *failure != Failure::StreamDuration {
-            self.cluster.stats.answer(self.controls.status(failure), stream.is_internal(), false);
+            self.controls.count(self.cluster, self.controls.status(failure), stream.is_internal(), false);
             attempt.host().finished(Outcome::Error);
         }
     }

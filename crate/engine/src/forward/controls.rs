@@ -5,6 +5,7 @@
 use std::{borrow::Cow, time::Duration};
 
 use crate::{
+    cluster::Cluster,
     error::{Failure, Flags},
     http::{
         header::{HeaderList, Known},
@@ -13,6 +14,7 @@ use crate::{
         settings::Router,
     },
     route::{Forward, RetryOn, RetryPolicy, number, set_grpc_timeout},
+    stats::AltClusterStats,
 };
 
 /// How one request is forwarded.
@@ -32,6 +34,8 @@ pub struct Controls<'r> {
     pub timeout_status: u16,
     /// The policy for retries, merged with what the client asks for; nothing is tried again without.
     pub retry: Option<Cow<'r, RetryPolicy>>,
+    /// Where answers are counted too: `x-envoy-upstream-alt-stat-name`.
+    pub alt_stats: Option<AltClusterStats>,
     /// Whether `x-envoy-…` headers are written.
     pub own_headers: bool,
     /// `grpc-timeout` tells the upstream of the timeout too.
@@ -41,12 +45,7 @@ pub struct Controls<'r> {
 impl<'r> Controls<'r> {
     /// Takes what is about time out of the headers, before the route's edits of them, and tells the upstream how long it has. Retries are
     /// left to [`Controls::take_retries`].
-    pub fn take(
-        headers: &mut HeaderList,
-        action: &'r Forward,
-        max_stream_duration: Option<Duration>,
-        router: &Router,
-    ) -> Result<Controls<'r>, LocalReply> {
+    pub fn take(headers: &mut HeaderList, action: &'r Forward, cluster: &Cluster, router: &Router) -> Result<Controls<'r>, LocalReply> {
         router.strict_check_headers.iter().try_for_each(|name| check(headers, *name))?;
         let grpc = action.grpc_timeout.as_deref().filter(|_| is_grpc(headers));
         let mut controls = Controls {
@@ -58,13 +57,17 @@ impl<'r> Controls<'r> {
             per_try: action.retry.as_ref().and_then(|policy| policy.per_try_timeout),
             per_try_idle: action.retry.as_ref().and_then(|policy| policy.per_try_idle_timeout),
             hedge: action.hedge,
-            stream_duration: max_stream_duration,
+            stream_duration: cluster.settings.max_stream_duration,
             timeout_status: 504,
             retry: None,
+            alt_stats: None,
             own_headers: !router.suppress_envoy_headers,
             tell_grpc: grpc.is_some() && action.stream_duration.is_none(),
         };
-        headers::take_controls(headers, router.respect_expected_rq_timeout, |name, value| controls.set(name, value));
+        headers::take_controls(headers, router.respect_expected_rq_timeout, |name, value| match name {
+            Known::EnvoyUpstreamAltStatName => controls.alt_stats = cluster.alt_stats(&String::from_utf8_lossy(value)),
+            _ => controls.set(name, value),
+        });
         if controls.timeout.is_some_and(|whole| controls.per_try.is_some_and(|one| one >= whole)) {
             controls.per_try = None;
         }
@@ -91,6 +94,14 @@ impl<'r> Controls<'r> {
                 _ => {}
             },
             _ => {}
+        }
+    }
+
+    /// Counts an answer, or a local reply in its place.
+    pub fn count(&self, cluster: &Cluster, status: u16, internal: bool, canary: bool) {
+        cluster.stats.answer(status, internal, canary);
+        if let Some(stats) = &self.alt_stats {
+            stats.answer(status, internal, canary);
         }
     }
 
@@ -148,7 +159,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::route::GrpcTimeout;
+    use crate::{route::GrpcTimeout, stats::Store};
 
     const EXPECTED: Known = Known::EnvoyExpectedRqTimeoutMs;
 
@@ -158,8 +169,12 @@ mod tests {
         list
     }
 
+    fn cluster() -> Cluster {
+        Cluster::new("c", Default::default(), &Store::new(), None)
+    }
+
     fn take<'r>(headers: &mut HeaderList, action: &'r Forward, router: &Router) -> Controls<'r> {
-        Controls::take(headers, action, None, router).unwrap()
+        Controls::take(headers, action, &cluster(), router).unwrap()
     }
 
     #[test]
@@ -240,7 +255,7 @@ mod tests {
         let router = Router { strict_check_headers: vec![Known::EnvoyRetryOn, Known::EnvoyMaxRetries], ..Router::default() };
         let action = Forward::to("c");
         let refused = |headers: &[(&str, &str)]| {
-            Controls::take(&mut list(headers), &action, None, &router).err().map(|r| (r.status, r.detail.to_string()))
+            Controls::take(&mut list(headers), &action, &cluster(), &router).err().map(|r| (r.status, r.detail.to_string()))
         };
         assert_eq!(
             refused(&[("x-envoy-retry-on", "5xx, reset"), ("x-envoy-max-retries", "1"), ("x-envoy-upstream-rq-timeout-ms", "x")]),

@@ -79,7 +79,7 @@ async fn to_cluster(stream: &mut Stream, route: &RouteMatch, action: &Forward) -
     };
     stream.info.cluster = Some(cluster.clone());
 
-    let mut controls = Controls::take(&mut stream.headers, action, cluster.settings.max_stream_duration, &stream.manager.router_settings)?;
+    let mut controls = Controls::take(&mut stream.headers, action, &cluster, &stream.manager.router_settings)?;
     if route.vhost().request_attempt_count {
         headers::set_number(&mut stream.headers, Known::EnvoyAttemptCount, 1);
     }
@@ -104,7 +104,7 @@ async fn to_cluster(stream: &mut Stream, route: &RouteMatch, action: &Forward) -
     }
     source.forget();
     match outcome {
-        Ok(answered) => Ok(respond(stream, route, &cluster, answered, source, controls.own_headers)),
+        Ok(answered) => Ok(respond(stream, route, &cluster, answered, source, &controls)),
         Err(failure) => {
             timer.borrow_mut().set(None);
             Err(fail(stream, &cluster, failure, &source, &controls, begun))
@@ -119,7 +119,7 @@ fn respond(
     cluster: &Arc<Cluster>,
     answered: Answered,
     source: Source,
-    own_headers: bool,
+    controls: &Controls<'_>,
 ) -> Response {
     let Answered { mut headers, attempt } = answered;
     attempt.note(&mut stream.info);
@@ -127,11 +127,11 @@ fn respond(
     let status = headers.status();
     let canary = headers.get(Known::EnvoyUpstreamCanary) == Some(b"true");
     let internal = stream.is_internal();
-    cluster.stats.answer(status, internal, canary);
+    controls.count(cluster, status, internal, canary);
     attempt.host().finished(if status >= 500 { Outcome::Error } else { Outcome::Success });
     stream.info.detail = Some("via_upstream".into());
     stream.info.upstream_first_rx = Some(now);
-    if own_headers {
+    if controls.own_headers {
         // An answer to a request that is not over tells no time.
         if let Some(since) = source.ended().or_else(|| source.is_empty().then_some(stream.info.started)) {
             headers::set_upstream_service_time(&mut headers, now.saturating_duration_since(since));
@@ -142,7 +142,7 @@ fn respond(
     if route.vhost().response_attempt_count {
         headers::set_number(&mut headers, Known::EnvoyAttemptCount, u64::from(stream.info.attempts));
     }
-    let body = Answer::body(attempt, cluster.clone(), stream.timer.clone(), stream.info.started, internal);
+    let body = Answer::body(attempt, cluster.clone(), controls.alt_stats.clone(), stream.timer.clone(), stream.info.started, internal);
     Response { headers, body }
 }
 
@@ -157,7 +157,7 @@ fn fail(stream: &mut Stream, cluster: &Cluster, failure: Failure, source: &Sourc
     if failure == Failure::NoHealthyHost {
         cluster.stats.upstream_cx_none_healthy().inc();
         cluster.stats.lb_healthy_panic().inc();
-        cluster.stats.answer(failure.status(), stream.is_internal(), false);
+        controls.count(cluster, failure.status(), stream.is_internal(), false);
     }
     if let Failure::Connect(reason) = &failure {
         stream.info.upstream_failure = Some(reason.clone());

@@ -105,13 +105,17 @@ impl Hosts {
     /// A host for the next attempt, of the hosts that the cluster has now.
     pub fn pick(&mut self, stream: &Stream, cluster: &Arc<Cluster>, retry: Option<&RetryPolicy>) -> Result<Arc<Host>, Failure> {
         let hosts = cluster.hosts();
-        let avoid = retry.filter(|r| r.avoid_previous_hosts && !self.0.is_empty()).map(|r| r.host_selection_attempts);
-        let host = stream.worker.with_cursor(cluster, |cursor, random| match avoid {
-            Some(attempts) => balance::pick_other(&cluster.settings.policy, &hosts, cursor, random, &self.0, attempts).cloned(),
+        let retry = retry.filter(|retry| retry.pass_over.any());
+        let host = stream.worker.with_cursor(cluster, |cursor, random| match retry.filter(|_| stream.info.attempts > 1) {
+            Some(retry) => {
+                let tried = |host: &Host| retry.pass_over.previous && self.0.iter().any(|tried| tried.id == host.id);
+                let pass_over = |host: &Host| tried(host) || retry.pass_over.labelled(host.metadata().as_deref());
+                balance::pick_other(&cluster.settings.policy, &hosts, cursor, random, pass_over, retry.host_selection_attempts).cloned()
+            }
             None => balance::pick(&cluster.settings.policy, &hosts, cursor, random).cloned(),
         });
         let host = host.ok_or(Failure::NoHealthyHost)?;
-        if retry.is_some_and(|r| r.avoid_previous_hosts) {
+        if retry.is_some_and(|retry| retry.pass_over.previous) {
             self.0.push(host.clone());
         }
         Ok(host)

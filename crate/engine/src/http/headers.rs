@@ -124,6 +124,7 @@ const EXTERNAL: u128 = mask(&[
     Known::EnvoyUpstreamRqTimeoutMs,
     Known::EnvoyUpstreamRqPerTryTimeoutMs,
     Known::EnvoyUpstreamRqTimeoutAltResponse,
+    Known::EnvoyUpstreamStreamDurationMs,
     Known::EnvoyExpectedRqTimeoutMs,
     Known::EnvoyForceTrace,
     Known::EnvoyIpTags,

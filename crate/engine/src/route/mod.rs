@@ -26,7 +26,7 @@ pub use matcher::{
 };
 pub use mutation::{AppendAction, HeaderAddition, HeaderMutations, HeaderValue};
 pub use pattern::{Case, Pattern, Rewrite, StringMatch};
-pub use retry::{BackOff, Pause, RateLimited, ResetFormat, Retriable, RetryOn, RetryPolicy, number};
+pub use retry::{BackOff, PassOver, Pause, RateLimited, ResetFormat, Retriable, RetryOn, RetryPolicy, number};
 pub use table::{
     DomainError, Domains, FilterConfigs, PerFilter, RequireTls, Route, RouteConfig, RouteKind, RouteMatch, RouteTable, TableSettings,
     VirtualHost,

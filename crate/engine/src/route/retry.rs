@@ -9,6 +9,7 @@ use super::matcher::{HeaderMatch, HeaderTest};
 use crate::{
     error::Failure,
     http::header::{HeaderList, HeaderName, Known},
+    metadata::{Metadata, Struct, Value},
 };
 
 /// Conditions of `retry_on`, as a set.
@@ -119,8 +120,8 @@ pub struct RetryPolicy {
     pub back_off: BackOff,
     /// `rate_limited_retry_back_off`: an answer that tells when to come again decides the pause.
     pub rate_limited: Option<RateLimited>,
-    /// `retry_host_predicate` holds `previous_hosts`: hosts that were tried before are passed over.
-    pub avoid_previous_hosts: bool,
+    /// `retry_host_predicate`: which hosts a retry passes over.
+    pub pass_over: PassOver,
     /// `host_selection_retry_max_attempts`: how often a host is chosen anew for that; default 1.
     pub host_selection_attempts: u32,
 }
@@ -137,9 +138,38 @@ impl Default for RetryPolicy {
             request_headers: Vec::new(),
             back_off: BackOff::default(),
             rate_limited: None,
-            avoid_previous_hosts: false,
+            pass_over: PassOver::default(),
             host_selection_attempts: 1,
         }
+    }
+}
+
+/// `RetryPolicy.retry_host_predicate`: hosts that a retry passes over, as long as others are found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PassOver {
+    /// `previous_hosts`: those that were tried before.
+    pub previous: bool,
+    /// `omit_canary_hosts`: those whose `envoy.lb` metadata say `canary: true`.
+    pub canaries: bool,
+    /// `omit_host_metadata`: those whose `envoy.lb` metadata have all of one of these; a list has what it holds.
+    pub labels: Vec<Struct>,
+}
+
+impl PassOver {
+    /// Whether there is anything to pass over.
+    pub fn any(&self) -> bool {
+        self.previous || self.canaries || !self.labels.is_empty()
+    }
+
+    /// Whether a host with these metadata is passed over, whoever was tried.
+    pub fn labelled(&self, metadata: Option<&Metadata>) -> bool {
+        let Some(lb) = metadata.and_then(|m| m.namespace("envoy.lb")) else { return false };
+        let has = |key: &str, wanted: &Value| match lb.0.get(key) {
+            Some(Value::List(list)) => list.contains(wanted),
+            value => value == Some(wanted),
+        };
+        (self.canaries && has("canary", &Value::Bool(true)))
+            || self.labels.iter().any(|labels| !labels.0.is_empty() && labels.0.iter().all(|(key, value)| has(key, value)))
     }
 }
 

@@ -10,6 +10,7 @@ use super::*;
 use crate::{
     error::Failure,
     http::header::{HeaderList, HeaderName, Known},
+    metadata::{Metadata, Struct, Value},
     stream_info::{ConnectionInfo, Protocol, StreamInfo},
 };
 
@@ -607,6 +608,22 @@ fn an_answer_may_tell_when_to_come_again() {
         assert_eq!(pause(&[("retry-after", told)], 7), Pause::Exponential(Duration::from_micros(7)), "{told}");
     }
     assert_eq!(policy.pause(0, None, seconds(0), 7), Pause::Exponential(Duration::from_micros(7)), "a reset tells nothing");
+}
+
+#[test]
+fn hosts_are_passed_over_by_their_labels() {
+    let labels = |list: &[(&str, Value)]| Struct(list.iter().map(|(key, value)| ((*key).into(), value.clone())).collect());
+    let host = |list: &[(&str, Value)]| Metadata([("envoy.lb".into(), labels(list))].into());
+    let text = |text: &str| Value::String(text.into());
+    let canaries = PassOver { canaries: true, ..PassOver::default() };
+    assert!(canaries.labelled(Some(&host(&[("canary", Value::Bool(true))]))));
+    assert!(!canaries.labelled(Some(&host(&[("canary", text("true"))]))));
+    let zone = PassOver { labels: vec![labels(&[("zone", text("x")), ("rack", text("1"))])], ..PassOver::default() };
+    assert!(zone.labelled(Some(&host(&[("zone", text("x")), ("rack", Value::List(vec![text("2"), text("1")]))]))));
+    assert!(!zone.labelled(Some(&host(&[("zone", text("x")), ("canary", Value::Bool(true))]))));
+    assert!(!zone.labelled(None));
+    let nothing = PassOver { labels: vec![Struct::default()], ..PassOver::default() };
+    assert!(!nothing.labelled(Some(&host(&[]))), "no label is no condition");
 }
 
 #[test]

@@ -365,6 +365,33 @@ stat_block! {
     }
 }
 
+stat_block! {
+    /// What one cluster counts under a name that clients ask for (`cluster.<name>.<x-envoy-upstream-alt-stat-name>`).
+    pub struct AltClusterStats: lazy {
+        counters {
+            upstream_rq_completed,
+        }
+        lazy_histograms {
+            external_upstream_rq_time = "external.upstream_rq_time": Milliseconds,
+            internal_upstream_rq_time = "internal.upstream_rq_time": Milliseconds, upstream_rq_time: Milliseconds,
+        }
+    }
+}
+
+impl AltClusterStats {
+    /// Counts an answer as [`ClusterStats::answer`] does.
+    pub fn answer(&self, code: u16, internal: bool, canary: bool) {
+        self.upstream_rq_completed().inc();
+        self.0.count_code(code, internal, canary);
+    }
+
+    /// Records the time of a request as [`ClusterStats::request_time`] does.
+    pub fn request_time(&self, ms: u64, internal: bool) {
+        self.upstream_rq_time().record(ms);
+        if internal { self.internal_upstream_rq_time().record(ms) } else { self.external_upstream_rq_time().record(ms) }
+    }
+}
+
 impl ClusterStats {
     /// Counts a complete answer from upstream, or a local reply in its place: `upstream_rq_completed`, `upstream_rq_<code>`,
     /// `upstream_rq_<n>xx` and the same below `external.` or `internal.` (`x-envoy-internal`) and `canary.`.
