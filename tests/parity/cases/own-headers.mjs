@@ -53,6 +53,7 @@ export default suite('own-headers', [
   { name: 'x-forwarded-proto: twice', send: [req('/', 'X-Forwarded-Proto: https\r\nX-Forwarded-Proto: http\r\n')] },
   { name: 'x-forwarded-host: append_x_forwarded_host with a host rewrite', routes: [{ match: { prefix: '/' }, route: { cluster: '$u', host_rewrite_literal: 'new.test', append_x_forwarded_host: true } }], send: [req('/', 'X-Forwarded-Host: old.test\r\n')] },
   { name: 'x-forwarded-host: kept otherwise', send: [req('/', 'X-Forwarded-Host: old.test\r\nX-Forwarded-Port: 99\r\n')] },
+  { name: 'x-forwarded-host: hostile, twice and with a list, a host rewrite appends', routes: [{ match: { prefix: '/' }, route: { cluster: '$u', host_rewrite_literal: 'new.test', append_x_forwarded_host: true } }], send: [req('/', 'X-Forwarded-Host: one.test, two.test\r\nX-Forwarded-Host: three.test"<>\r\n')] },
   { name: 'x-forwarded-client-cert: sanitized by default', send: [req('/', 'X-Forwarded-Client-Cert: Hash=abc\r\n')] },
 
   // server, date, via
