@@ -18,6 +18,7 @@ use plenipo_api::proto::envoy::{
 };
 
 mod address;
+mod identity;
 
 use super::{
     Context, access_log, any, filter,
@@ -152,6 +153,7 @@ fn settings(config: &HttpConnectionManager, context: &Context<'_>, at: &At<'_>, 
         let at = common_at.field("max_response_headers_kb");
         issues.push(at.warning("has no effect at a connection manager, as in Envoy: it bounds the answers to a cluster"));
     }
+    let server_name = if config.server_name.is_empty() { defaults.server_name.clone() } else { config.server_name.as_str().into() };
     let mut limit = |value: &Option<prost_types::Duration>, default, name| value::limit(value.as_ref(), default, &at.field(name), issues);
     let request_timeout = limit(&config.request_timeout, None, "request_timeout");
     let request_headers_timeout = limit(&config.request_headers_timeout, None, "request_headers_timeout");
@@ -172,7 +174,15 @@ fn settings(config: &HttpConnectionManager, context: &Context<'_>, at: &At<'_>, 
                 Codec::Auto
             }
         },
-        server_name: if config.server_name.is_empty() { defaults.server_name } else { config.server_name.as_str().into() },
+        proxy_status: identity::proxy_status(config, &server_name, context),
+        scheme_header: identity::scheme_header(config),
+        early_mutations: identity::early_mutations(
+            &config.early_header_mutation_extensions,
+            &at.field("early_header_mutation_extensions"),
+            issues,
+        ),
+        pack_trace_reason: identity::pack_trace_reason(config.request_id_extension.as_ref(), &at.field("request_id_extension"), issues),
+        server_name,
         server_header: match config.server_header_transformation() {
             ServerHeaderTransformation::Overwrite => ServerHeader::Overwrite,
             ServerHeaderTransformation::AppendIfAbsent => ServerHeader::AppendIfAbsent,
@@ -237,7 +247,6 @@ fn settings(config: &HttpConnectionManager, context: &Context<'_>, at: &At<'_>, 
             .iter()
             .map(|u| Upgrade { kind: u.upgrade_type.as_str().into(), enabled: u.enabled.unwrap_or(true) })
             .collect(),
-        ..defaults
     }
 }
 

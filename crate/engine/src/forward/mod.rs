@@ -22,6 +22,7 @@ use crate::{
         header::Known,
         headers,
         local_reply::LocalReply,
+        settings::{Scheme, SchemeHeader},
         stream::{Response, Stream},
     },
     route::{Action, Forward, RouteMatch},
@@ -79,6 +80,10 @@ async fn to_cluster(stream: &mut Stream, route: &RouteMatch, action: &Forward) -
     };
     stream.info.cluster = Some(cluster.clone());
 
+    if stream.manager.settings.scheme_header == SchemeHeader::MatchUpstream {
+        let scheme = if cluster.settings.tls.is_some() { Scheme::Https } else { Scheme::Http };
+        stream.headers.set(Known::Scheme, scheme.as_str().as_bytes());
+    }
     let mut controls = Controls::take(&mut stream.headers, action, &cluster, &stream.manager.router_settings)?;
     if route.vhost().request_attempt_count {
         headers::set_number(&mut stream.headers, Known::EnvoyAttemptCount, 1);

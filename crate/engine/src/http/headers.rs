@@ -12,7 +12,7 @@ use super::{
     h1,
     header::{HeaderList, HeaderName, Known},
     local_reply::LocalReply,
-    settings::{ClientAddress, ConnectionManager, ServerHeader},
+    settings::{ClientAddress, ConnectionManager, SchemeHeader, ServerHeader},
 };
 use crate::stream_info::ConnectionInfo;
 
@@ -68,13 +68,21 @@ pub fn edit_request(headers: &mut HeaderList, context: RequestContext, random: i
     if settings.append_x_forwarded_port && (overwrite || !present.has(Known::ForwardedPort)) {
         set_number(headers, Known::ForwardedPort, u64::from(connection.local.port()));
     }
-    if let Some(scheme) = settings.scheme_to_overwrite {
-        headers.set(Known::Scheme, scheme.as_str().as_bytes());
-        headers.set(Known::ForwardedProto, scheme.as_str().as_bytes());
-    } else if !present.has(Known::Scheme) {
-        let forwarded = headers.get(Known::ForwardedProto).unwrap_or_default();
-        let scheme = [&b"http"[..], b"https"].into_iter().find(|known| forwarded.eq_ignore_ascii_case(known)).unwrap_or(scheme);
-        headers.append_known(Known::Scheme, scheme);
+    match (settings.scheme_header, headers.get(Known::Scheme)) {
+        (SchemeHeader::Overwrite(scheme), _) => {
+            headers.set(Known::Scheme, scheme.as_str().as_bytes());
+            headers.set(Known::ForwardedProto, scheme.as_str().as_bytes());
+        }
+        (_, None) => {
+            let forwarded = headers.get(Known::ForwardedProto).unwrap_or_default();
+            let scheme = [&b"http"[..], b"https"].into_iter().find(|known| forwarded.eq_ignore_ascii_case(known)).unwrap_or(scheme);
+            headers.append_known(Known::Scheme, scheme);
+        }
+        (_, Some(scheme)) if scheme.iter().any(u8::is_ascii_uppercase) => {
+            let scheme = scheme.to_ascii_lowercase();
+            headers.set(Known::Scheme, &scheme);
+        }
+        _ => {}
     }
 
     let internal = found.trusted && found.address.is_some_and(|client| settings.internal_addresses.contains(client.ip()));
@@ -105,7 +113,7 @@ pub fn edit_request(headers: &mut HeaderList, context: RequestContext, random: i
         headers.set(Known::EnvoyExternalAddress, Text::of(client.ip()).as_bytes());
     }
     if settings.generate_request_id {
-        set_request_id(headers, edge, settings.preserve_external_request_id, random);
+        set_request_id(headers, edge, settings, random);
     }
     if settings.forward_client_cert != ForwardClientCert::Sanitize || present.has(Known::ForwardedClientCert) {
         client_certificate::edit(headers, settings.forward_client_cert, connection.tls.as_ref());
@@ -305,12 +313,12 @@ pub fn append_value(headers: &mut HeaderList, name: Known, separator: &[u8], val
 /// Position of the digit in a request id that says whether and why the request is traced; `4`, a UUID's version, says that it is not.
 const TRACE_DIGIT: usize = 14;
 
-fn set_request_id(headers: &mut HeaderList, edge: bool, preserve: bool, mut random: impl FnMut() -> u64) {
+fn set_request_id(headers: &mut HeaderList, edge: bool, settings: &ConnectionManager, mut random: impl FnMut() -> u64) {
     match headers.get(Known::RequestId) {
         Some(id) if !id.is_empty() && !edge => {}
-        Some(id) if !id.is_empty() && preserve => {
+        Some(id) if !id.is_empty() && settings.preserve_external_request_id => {
             // A client outside must not decide that it is traced.
-            if id.len() == 36 && id[TRACE_DIGIT] != b'4' {
+            if settings.pack_trace_reason && id.len() == 36 && id[TRACE_DIGIT] != b'4' {
                 let mut id = id.to_vec();
                 id[TRACE_DIGIT] = b'4';
                 headers.set(Known::RequestId, &id);

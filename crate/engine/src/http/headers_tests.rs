@@ -326,7 +326,7 @@ fn the_scheme_follows_the_forwarded_protocol() {
     assert_eq!(scheme(&default, false, &[("x-forwarded-proto", "https")]), pair("https", "https"));
     assert_eq!(scheme(&default, true, &[("x-forwarded-proto", "ftp")]), pair("https", "ftp"));
     assert_eq!(scheme(&default, false, &[(":scheme", "https")]), pair("https", "http"));
-    let overwrite = ConnectionManager { scheme_to_overwrite: Some(Scheme::Https), ..ConnectionManager::default() };
+    let overwrite = ConnectionManager { scheme_header: SchemeHeader::Overwrite(Scheme::Https), ..ConnectionManager::default() };
     assert_eq!(scheme(&overwrite, false, &[("x-forwarded-proto", "http")]), pair("https", "https"));
 }
 

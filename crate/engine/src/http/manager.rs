@@ -17,6 +17,7 @@ use crate::{
     filter::{
         Verdict,
         chain::{Chain, Link},
+        header_mutation,
     },
     format,
     forward::forward,
@@ -88,12 +89,16 @@ fn edit_response(stream: &mut Stream, response: &mut Response) {
     let date = stream.worker.date();
     let context = ResponseContext { settings: &stream.manager.settings, request: Some(&stream.headers), date: &date };
     headers::edit_response(&mut response.headers, context);
+    if let Some(status) = &stream.manager.settings.proxy_status {
+        status.edit(&mut response.headers, &stream.info);
+    }
     stream.info.status = response.headers.status();
 }
 
 async fn decide(stream: &mut Stream, manager: &Arc<Manager>, chain: &mut Chain) -> Result<Response, LocalReply> {
     let port = stream.info.connection.local.port();
     normalize::normalize_request(&mut stream.headers, &manager.settings, port).inspect_err(|reply| manager.counts_path(reply))?;
+    header_mutation::mutate_request(&manager.settings.early_mutations, &mut stream.headers, &stream.info);
     let context = RequestContext {
         settings: &manager.settings,
         connection: &stream.info.connection,

@@ -16,5 +16,6 @@ pub mod keepalive;
 pub mod local_reply;
 pub mod manager;
 pub mod normalize;
+pub mod proxy_status;
 pub mod settings;
 pub mod stream;

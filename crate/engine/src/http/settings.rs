@@ -7,9 +7,9 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use super::{
     client_certificate::ForwardClientCert,
     header::{HeaderName, Known},
+    proxy_status::ProxyStatus,
 };
-use crate::cidr::Cidr;
-use crate::{route::StringMatch, worker::random::Random};
+use crate::{cidr::Cidr, filter::header_mutation::Step, route::StringMatch, worker::random::Random};
 
 /// Compiled settings of one HTTP connection manager.
 #[derive(Clone, Debug)]
@@ -20,14 +20,20 @@ pub struct ConnectionManager {
     pub server_name: Arc<str>,
     /// `server_header_transformation`; default [`ServerHeader::Overwrite`].
     pub server_header: ServerHeader,
-    /// `scheme_header_transformation`: writes this scheme over the request's own.
-    pub scheme_to_overwrite: Option<Scheme>,
+    /// `scheme_header_transformation`; default [`SchemeHeader::Keep`].
+    pub scheme_header: SchemeHeader,
+    /// `early_header_mutation_extensions`: what is done to a request's headers before anything else.
+    pub early_mutations: Vec<Step>,
+    /// `proxy_status_config`; absent by default.
+    pub proxy_status: Option<ProxyStatus>,
     /// Who the client is; default [`ClientAddress::Detected`] by the last address of `x-forwarded-for`.
     pub client_address: ClientAddress,
     /// `via`: value that is appended to `via` of requests and answers; empty means none.
     pub via: Arc<str>,
     /// `generate_request_id`; default true.
     pub generate_request_id: bool,
+    /// `pack_trace_reason` of the UUID request id: a request id of a client outside never says that it is traced; default true.
+    pub pack_trace_reason: bool,
     /// `preserve_external_request_id`; default false.
     pub preserve_external_request_id: bool,
     /// `always_set_request_id_in_response`; default false.
@@ -92,10 +98,13 @@ impl Default for ConnectionManager {
             codec: Codec::Auto,
             server_name: "envoy".into(),
             server_header: ServerHeader::Overwrite,
-            scheme_to_overwrite: None,
+            scheme_header: SchemeHeader::Keep,
+            early_mutations: Vec::new(),
+            proxy_status: None,
             client_address: ClientAddress::default(),
             via: "".into(),
             generate_request_id: true,
+            pack_trace_reason: true,
             preserve_external_request_id: false,
             always_set_request_id_in_response: false,
             proxy_100_continue: false,
@@ -173,6 +182,18 @@ pub enum ServerHeader {
     AppendIfAbsent,
     /// Left as the upstream sent it, present or not.
     PassThrough,
+}
+
+/// `scheme_header_transformation`: what becomes of a request's scheme.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SchemeHeader {
+    /// It stays.
+    #[default]
+    Keep,
+    /// `scheme_to_overwrite`: this one takes its place, in `x-forwarded-proto` too.
+    Overwrite(Scheme),
+    /// `match_upstream`: that of the connection to the upstream takes its place.
+    MatchUpstream,
 }
 
 /// A request's scheme.

@@ -50,7 +50,8 @@ fn mutations(config: Option<&proto::Mutations>, at: &At<'_>, issues: &mut Issues
     }
 }
 
-fn steps(rules: &[Rule], at: &At<'_>, issues: &mut Issues) -> Vec<Step> {
+/// Compiles a list of steps.
+pub fn steps(rules: &[Rule], at: &At<'_>, issues: &mut Issues) -> Vec<Step> {
     let one = |(i, rule): (usize, &Rule)| {
         let at = at.index(i);
         match &rule.action {

@@ -73,12 +73,7 @@ impl Filter for Mutation {
     fn poll_request(&mut self, _cx: &mut Context<'_>, stream: &mut Stream) -> Poll<Verdict> {
         let (headers, info) = (&mut stream.headers, &stream.info);
         for level in &self.levels {
-            for step in &level.request {
-                match step {
-                    Step::Change(mutations) => mutations.apply_to_request(headers, info),
-                    Step::RemoveMatching(name) => remove_matching(name, headers),
-                }
-            }
+            mutate_request(&level.request, headers, info);
             query::apply(level.query.iter(), headers, info);
         }
         Poll::Ready(Verdict::Continue)
@@ -93,6 +88,16 @@ impl Filter for Mutation {
             }
         }
         Poll::Ready(Verdict::Continue)
+    }
+}
+
+/// Does the steps to a request's headers.
+pub fn mutate_request(steps: &[Step], headers: &mut HeaderList, info: &StreamInfo) {
+    for step in steps {
+        match step {
+            Step::Change(mutations) => mutations.apply_to_request(headers, info),
+            Step::RemoveMatching(name) => remove_matching(name, headers),
+        }
     }
 }
 

@@ -624,6 +624,7 @@ pub(crate) fn is_joined_in_response(known: Known) -> bool {
             | ProxyConnection
             | Via
             | RequestId
+            | Server
             | TransferEncoding
             | Upgrade
             | EnvoyAttemptCount
