@@ -88,6 +88,7 @@ mod tests {
     fn edited(config: &ProxyStatus, flags: &[Flags], detail: Option<&'static str>) -> (Option<String>, u16) {
         let connection = crate::stream_info::ConnectionInfo {
             remote: "127.0.0.1:1".parse().unwrap(),
+            peer: "127.0.0.1:1".parse().unwrap(),
             local: "127.0.0.1:2".parse().unwrap(),
             tls: None,
             id: 1,
