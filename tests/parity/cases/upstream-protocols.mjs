@@ -1,5 +1,5 @@
 // What a cluster says of the protocol to its hosts: limits of answers, streams of a connection, connections and their ends.
-import { suite, req, h2, toU } from '../lib/suite.mjs';
+import { suite, req, h2, tlsRaw, TYPE as ENVOY } from '../lib/suite.mjs';
 import { replies, ok, sleep } from '../lib/raw.mjs';
 import { h2ok, h2answer } from '../lib/h2.mjs';
 
@@ -30,6 +30,9 @@ const together = (...paths) => async ctx => {
 const slowH2 = h2(async (stream, request) => { await sleep(300); if (!stream.destroyed) h2answer(stream); });
 const countSessions = { viewUpstream: saw => ({ sessions: saw.sessions, requests: [] }) };
 
+const trusted = { common_tls_context: { validation_context: { trusted_ca: { filename: '${certs}/ca.crt' } } } };
+/** A cluster whose hosts speak TLS, with upstream_http_protocol_options. */
+const tls = (names, context = {}) => ({ ...http1({}, { upstream_http_protocol_options: names }), transport_socket: { name: 'envoy.transport_sockets.tls', typed_config: { '@type': `${ENVOY}.extensions.transport_sockets.tls.v3.UpstreamTlsContext`, ...context } } });
 /** Two requests on one connection, so many ms apart. */
 const twice = (pause, after = 0) => async ctx => {
   const c = await ctx.connect('main', { hidden: true });
@@ -70,4 +73,14 @@ export default suite('upstream-protocols', [
     { name: `connections: max_connection_duration of ${name} while a request runs`, clusters: { u: protocol({}, common({ max_connection_duration: '0.2s' })) }, upstreams: { u: name === 'HTTP/1' ? replies([600, ok()], ok()) : h2(async stream => { await sleep(600); h2answer(stream); }) }, client: twice(100), viewUpstream: count, stats: upstreamStats('upstream_cx_total') },
     { name: `connections: max_requests_per_connection of ${name}`, clusters: { u: protocol({}, common({ max_requests_per_connection: 1 })) }, upstreams, client: twice(200), viewUpstream: count, stats: upstreamStats('upstream_cx_total', 'upstream_cx_max_requests') },
   ]),
+  // the server name of TLS
+  { name: 'auto_sni: the host', clusters: { u: tls({ auto_sni: true }) }, upstreams: { u: tlsRaw(replies(ok())) }, send: req() },
+  { name: 'auto_sni: the host without its port', clusters: { u: tls({ auto_sni: true }) }, upstreams: { u: tlsRaw(replies(ok())) }, send: 'GET / HTTP/1.1\r\nHost: b.test:8443\r\n\r\n' },
+  { name: 'auto_sni: an address is not sent', clusters: { u: tls({ auto_sni: true }) }, upstreams: { u: tlsRaw(replies(ok())) }, send: 'GET / HTTP/1.1\r\nHost: 10.1.2.3:80\r\n\r\n' },
+  { name: 'auto_sni: over the configured name', clusters: { u: tls({ auto_sni: true }, { sni: 'c.test' }) }, upstreams: { u: tlsRaw(replies(ok())) }, send: req() },
+  { name: 'auto_sni: a host of its own for each connection', clusters: { u: tls({ auto_sni: true }) }, upstreams: { u: tlsRaw(replies(ok())) }, send: [req(), { res: 1 }, 'GET / HTTP/1.1\r\nHost: b.test\r\n\r\n', { res: 1 }, req('/3')] },
+  { name: 'auto_sni: of another header', clusters: { u: tls({ auto_sni: true, override_auto_sni_header: 'x-name' }) }, upstreams: { u: tlsRaw(replies(ok())) }, send: req('/', 'x-name: d.test\r\n') },
+  { name: 'auto_sni: of another header that is not there', clusters: { u: tls({ auto_sni: true, override_auto_sni_header: 'x-name' }, { sni: 'c.test' }) }, upstreams: { u: tlsRaw(replies(ok())) }, send: req() },
+  { name: 'auto_san_validation: a certificate for the host', clusters: { u: tls({ auto_sni: true, auto_san_validation: true }, trusted) }, upstreams: { u: tlsRaw(replies(ok())) }, send: req() },
+  { name: 'auto_san_validation: a certificate for another host', clusters: { u: tls({ auto_sni: true, auto_san_validation: true }, trusted) }, upstreams: { u: tlsRaw(replies(ok())) }, send: 'GET / HTTP/1.1\r\nHost: evil.test\r\n\r\n', view: t => t.split('\r\n')[0], viewUpstream: () => [] },
 ]);

@@ -24,7 +24,7 @@ pub use dns::{DnsError, Resolvers, run_dns};
 pub use grpc::{GrpcCounters, GrpcProtocol, GrpcStats};
 pub use host::{ActiveConnection, ActiveRequest, Endpoint, Host, HostEntry, HostSet, HostStats, Outcome};
 pub use settings::{
-    Discovery, DnsEndpoint, DnsSettings, Either, FailureRefresh, LookupFamily, ResolverConfig, Settings, Spoken, TcpKeepalive,
+    AutoSni, Discovery, DnsEndpoint, DnsSettings, Either, FailureRefresh, LookupFamily, ResolverConfig, Settings, Spoken, TcpKeepalive,
     UpstreamProtocol,
 };
 

@@ -5,7 +5,10 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use super::{circuit::Thresholds, host::Endpoint};
 use crate::{
     balance::Policy,
-    http::settings::{Http1, Http2},
+    http::{
+        header::{HeaderList, HeaderName},
+        settings::{Http1, Http2},
+    },
     metadata::Metadata,
     stream_info::Protocol,
     tls::ClientContext,
@@ -44,6 +47,8 @@ pub struct Settings {
     pub thresholds: [Thresholds; 2],
     /// `transport_socket`: TLS; clear text where absent.
     pub tls: Option<Arc<ClientContext>>,
+    /// `upstream_http_protocol_options`: the server name that a request asks TLS for; absent by default.
+    pub auto_sni: Option<AutoSni>,
     /// `upstream_connection_options.tcp_keepalive`
     pub tcp_keepalive: Option<TcpKeepalive>,
     /// `metadata`
@@ -68,6 +73,7 @@ impl Default for Settings {
             max_response_headers_bytes: None,
             thresholds: [Thresholds::default(); 2],
             tls: None,
+            auto_sni: None,
             tcp_keepalive: None,
             metadata: None,
         }
@@ -135,6 +141,27 @@ impl UpstreamProtocol {
             UpstreamProtocol::Http2(options) => Some(options),
             UpstreamProtocol::Downstream(either) | UpstreamProtocol::Negotiated(either) => Some(&either.http2),
         }
+    }
+}
+
+/// `auto_sni`: each request's host is the server name of its connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AutoSni {
+    /// `override_auto_sni_header`; `:authority` stands in where a request has no such header.
+    pub header: HeaderName,
+    /// `auto_san_validation`: the host's certificate must be for that name, or address; default false.
+    pub validate: bool,
+}
+
+impl AutoSni {
+    /// The name that a request asks for; an address, which is never sent as a server name, only where the certificate must be for it.
+    pub fn name<'r>(&self, request: &'r HeaderList) -> Option<&'r str> {
+        let authority = std::str::from_utf8(request.get_name(&self.header).unwrap_or_else(|| request.authority())).ok()?;
+        let host =
+            authority.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(authority, |(host, _)| host);
+        let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        let sent = self.validate || host.parse::<std::net::IpAddr>().is_err();
+        (!host.is_empty() && sent).then_some(host)
     }
 }
 
@@ -239,5 +266,29 @@ pub struct ResolverConfig {
 impl Default for ResolverConfig {
     fn default() -> ResolverConfig {
         ResolverConfig { servers: Vec::new(), tcp: false, no_search: false, timeout: Duration::from_secs(5), tries: 4 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::header::Known;
+
+    #[test]
+    fn the_server_name_is_the_host_without_its_port_and_no_address() {
+        let auto = |validate| AutoSni { header: Known::Authority.into(), validate };
+        let name_of = |validate: bool, authority: &str| {
+            let mut request = HeaderList::new();
+            request.append(b":authority", authority.as_bytes());
+            auto(validate).name(&request).map(str::to_owned)
+        };
+        let name = |authority| name_of(false, authority);
+        assert_eq!(["a.test", "a.test:8443"].map(name), [Some("a.test".to_owned()), Some("a.test".to_owned())]);
+        assert_eq!(["127.0.0.1", "127.0.0.1:80", "[::1]", "[::1]:80", "", ":80"].map(name), [const { None }; 6]);
+        assert_eq!(
+            ["127.0.0.1:80", "[::1]:80", "[::1]"].map(|a| name_of(true, a)),
+            ["127.0.0.1", "::1", "::1"].map(|a| Some(a.to_owned()))
+        );
+        assert_eq!(auto(false).name(&HeaderList::new()), None);
     }
 }

@@ -34,9 +34,10 @@ use super::{
 use crate::{
     balance::Policy,
     cluster::{
-        Discovery, DnsEndpoint, DnsSettings, Either, Endpoint, FailureRefresh, LookupFamily, ResolverConfig, RetryBudget, Settings,
-        TcpKeepalive, Thresholds, UpstreamProtocol,
+        AutoSni, Discovery, DnsEndpoint, DnsSettings, Either, Endpoint, FailureRefresh, LookupFamily, ResolverConfig, RetryBudget,
+        Settings, TcpKeepalive, Thresholds, UpstreamProtocol,
     },
+    http::header::HeaderName,
 };
 
 const UPSTREAM_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -104,6 +105,15 @@ fn protocol(config: &Cluster, settings: &mut Settings, at: &At<'_>, issues: &mut
         let Some(options) = any::decode::<UpstreamOptions>(typed, &at, issues) else { return };
         if let Some(common) = &options.common_http_protocol_options {
             common_options(common, settings, &at.field("common_http_protocol_options"), issues);
+        }
+        if let Some(names) = &options.upstream_http_protocol_options {
+            let header = if names.override_auto_sni_header.is_empty() { ":authority" } else { &names.override_auto_sni_header };
+            let validate = names.auto_san_validation;
+            settings.auto_sni = names.auto_sni.then(|| AutoSni { header: HeaderName::of_request(header), validate });
+            if validate && !names.auto_sni {
+                let at = at.field("upstream_http_protocol_options");
+                issues.push(at.field("auto_san_validation").unsupported("it is implemented together with auto_sni only"));
+            }
         }
         let either = |http1: Option<&Http1ProtocolOptions>, http2: Option<&Http2ProtocolOptions>, at: &At<'_>, issues: &mut Issues| {
             let default = Either::default();
@@ -376,7 +386,8 @@ fn transport_socket(config: &Cluster, settings: &Settings, at: &At<'_>, issues: 
             RAW_BUFFER => None,
             UPSTREAM_TLS => {
                 let context = any::decode(typed, &at_config, issues)?;
-                tls::client(&context, &settings.protocol, &at_config, issues).map(Arc::new)
+                let validate = settings.auto_sni.as_ref().is_some_and(|auto| auto.validate);
+                tls::client(&context, &settings.protocol, validate, &at_config, issues).map(Arc::new)
             }
             other => {
                 issues.push(at_config.unsupported("this transport socket is not implemented").got(other));

@@ -45,7 +45,13 @@ pub fn server(config: &DownstreamTlsContext, at: &At<'_>, issues: &mut Issues) -
 }
 
 /// Compiles the TLS context of a cluster; `h2` tells which protocol is spoken inside.
-pub fn client(config: &UpstreamTlsContext, protocol: &UpstreamProtocol, at: &At<'_>, issues: &mut Issues) -> Option<ClientContext> {
+pub fn client(
+    config: &UpstreamTlsContext,
+    protocol: &UpstreamProtocol,
+    check_server_name: bool,
+    at: &At<'_>,
+    issues: &mut Issues,
+) -> Option<ClientContext> {
     let at = at.field("common_tls_context");
     let common = config.common_tls_context.clone().unwrap_or_default();
     let mut identities = identities(&common, &at, issues)?;
@@ -54,6 +60,10 @@ pub fn client(config: &UpstreamTlsContext, protocol: &UpstreamProtocol, at: &At<
         return None;
     }
     let (trusted, names) = peers(validation(&common, &at, issues)?, &at.field("validation_context"), issues)?;
+    if trusted.is_none() && check_server_name {
+        issues.push(at.error(IssueCode::Tls, "'auto_san_validation' needs a validation context").hint("set validation_context.trusted_ca"));
+        return None;
+    }
     if trusted.is_none() {
         issues.push(at.warning("the hosts' certificates are not checked").hint("set validation_context.trusted_ca"));
     }
@@ -69,7 +79,16 @@ pub fn client(config: &UpstreamTlsContext, protocol: &UpstreamProtocol, at: &At<
             UpstreamProtocol::Negotiated(_) => alpn = vec![http2, http1],
         }
     }
-    let options = ClientOptions { roots: trusted, names, identity: identities.pop(), sni: config.sni.clone(), alpn, alpn_http2, versions };
+    let options = ClientOptions {
+        roots: trusted,
+        names,
+        identity: identities.pop(),
+        check_server_name,
+        sni: config.sni.clone(),
+        alpn,
+        alpn_http2,
+        versions,
+    };
     told(ClientContext::new(options), &at, issues)
 }
 

@@ -24,7 +24,7 @@ fn server_problems(text: &str) -> Vec<String> {
 fn client_problems(text: &str) -> Vec<String> {
     let (config, _) = read_message::<UpstreamTlsContext>(yaml(text), &Options::default()).expect("valid by the schema");
     let mut issues = Issues::new();
-    let made = client(&config, &UpstreamProtocol::Http1(Default::default()), &At::Root("tls"), &mut issues);
+    let made = client(&config, &UpstreamProtocol::Http1(Default::default()), false, &At::Root("tls"), &mut issues);
     let errors: Vec<String> = issues.iter().filter(|i| i.severity == Severity::Error).map(ToString::to_string).collect();
     assert_eq!(made.is_none(), !errors.is_empty());
     errors

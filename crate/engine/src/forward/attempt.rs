@@ -103,7 +103,7 @@ impl Attempt {
         source: &Source,
         limits: Limits,
     ) -> Attempt {
-        let pool = stream.worker.pools.of(cluster, &host);
+        let pool = stream.worker.pools.of(cluster, &host, cluster.settings.auto_sni.as_ref().and_then(|auto| auto.name(&stream.headers)));
         let mut attempt = Attempt {
             state: State::Failed(Failure::Overflow),
             host,

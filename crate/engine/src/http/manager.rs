@@ -128,7 +128,7 @@ fn check_upgrade(stream: &mut Stream, manager: &Manager) -> Result<(), LocalRepl
         if stream.info.route.is_none() {
             return Ok(());
         }
-        Some(stream.headers.get(Known::Protocol).unwrap_or(b"CONNECT"))
+        Some(b"CONNECT")
     } else {
         stream.headers.get(Known::Upgrade)
     };

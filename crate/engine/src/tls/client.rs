@@ -20,6 +20,8 @@ pub struct ClientOptions {
     pub names: Vec<NameMatch>,
     /// What we show to hosts that ask for a certificate.
     pub identity: Option<Identity>,
+    /// Whether the certificate must be for the server name (`auto_san_validation`).
+    pub check_server_name: bool,
     /// The server name that is sent; none where it is empty.
     pub sni: String,
     /// Protocols that are offered.
@@ -49,7 +51,8 @@ impl ClientContext {
     /// Checks and compiles.
     pub fn new(options: ClientOptions) -> Result<ClientContext, TlsError> {
         let provider = PROVIDER.clone();
-        let verifier = HostVerifier { roots: options.roots, names: options.names, provider: provider.clone() };
+        let verifier =
+            HostVerifier { roots: options.roots, names: options.names, server_name: options.check_server_name, provider: provider.clone() };
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&options.versions.list())
             .map_err(|e| TlsError(e.to_string()))?
@@ -63,7 +66,6 @@ impl ClientContext {
                 .map_err(|e| TlsError(format!("certificate and private key do not fit: {e}")))?,
         };
         config.alpn_protocols = options.alpn;
-        config.enable_sni = !options.sni.is_empty();
         let name = match options.sni.as_str() {
             "" => None,
             sni => Some(ServerName::try_from(sni.to_owned()).map_err(|_| TlsError(format!("{sni:?} is no server name")))?),
@@ -76,14 +78,17 @@ impl ClientContext {
         Ok(ClientContext { connector: TlsConnector::from(Arc::new(config)), http2, name, local })
     }
 
-    /// Secures a connection, on which HTTP/2 will be spoken or not; the error is in Envoy's words as far as it has some.
-    pub async fn connect(&self, stream: TcpStream, http2: bool) -> Result<(Transport, TlsInfo), TlsError> {
+    /// Secures a connection to the server name that a request asked for, or the configured one, on which HTTP/2 will be spoken or not; the error is in
+    /// Envoy's words as far as it has some.
+    pub async fn connect(&self, stream: TcpStream, server_name: Option<&str>, http2: bool) -> Result<(Transport, TlsInfo), TlsError> {
         let peer = stream.peer_addr().map_or(IpAddr::from([0, 0, 0, 0]), |a| a.ip());
-        let name = self.name.clone().unwrap_or_else(|| ServerName::from(peer));
+        let asked = server_name.and_then(|name| ServerName::try_from(name.to_owned()).ok());
+        // An address is never sent as a server name.
+        let name = asked.or_else(|| self.name.clone()).unwrap_or_else(|| ServerName::from(peer));
         let connector = self.http2.as_ref().filter(|_| http2).unwrap_or(&self.connector);
-        let stream = connector.connect(name, stream).await.map_err(|e| TlsError(format!("TLS_error: {e}")))?;
-        let sni = match &self.name {
-            Some(ServerName::DnsName(name)) => Some(name.as_ref()),
+        let stream = connector.connect(name.clone(), stream).await.map_err(|e| TlsError(format!("TLS_error: {e}")))?;
+        let sni = match &name {
+            ServerName::DnsName(name) => Some(name.as_ref()),
             _ => None,
         };
         let info = super::info(stream.get_ref().1, sni, self.local.clone());

@@ -39,6 +39,7 @@ fn client_options() -> ClientOptions {
         roots: Some(roots(&pem("ca.crt")).unwrap()),
         names: Vec::new(),
         identity: None,
+        check_server_name: false,
         sni: "a.test".into(),
         alpn: Vec::new(),
         alpn_http2: None,
@@ -64,7 +65,7 @@ fn handshake(server: ServerOptions, client: ClientOptions) -> Option<TlsInfo> {
         };
         let connect = async {
             let stream = TcpStream::connect(address).await.unwrap();
-            let (mut stream, _) = client.connect(stream, false).await.ok()?;
+            let (mut stream, _) = client.connect(stream, None, false).await.ok()?;
             stream.write_u8(6).await.ok()?;
             stream.flush().await.ok()?;
             stream.read_u8().await.ok()
@@ -121,6 +122,11 @@ fn hosts_are_checked_by_chain_and_names() {
     ] {
         let client = ClientOptions { names: names.clone(), ..client_options() };
         assert_eq!(handshake(server_options(), client).is_some(), good, "{names:?}");
+    }
+    for (sni, good) in [("a.test", true), ("other.test", false), ("", true)] {
+        // Without a server name it is the address that must be in the certificate, which it is.
+        let client = ClientOptions { check_server_name: true, sni: sni.into(), ..client_options() };
+        assert_eq!(handshake(server_options(), client).is_some(), good, "{sni:?}");
     }
     // A certificate that the trusted one did not sign; unchecked without trust.
     let strangers = Some(roots(&pem("client.crt")).unwrap());

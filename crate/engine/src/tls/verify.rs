@@ -92,6 +92,8 @@ pub(super) struct HostVerifier {
     /// Who signs; nothing is checked where this is absent, as in Envoy.
     pub(super) roots: Option<RootCertStore>,
     pub(super) names: Vec<NameMatch>,
+    /// The certificate must be for the server name, too.
+    pub(super) server_name: bool,
     pub(super) provider: Arc<CryptoProvider>,
 }
 
@@ -100,7 +102,7 @@ impl ServerCertVerifier for HostVerifier {
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
+        server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
@@ -109,6 +111,13 @@ impl ServerCertVerifier for HostVerifier {
         let algorithms = self.provider.signature_verification_algorithms.all;
         verify_server_cert_signed_by_trust_anchor(&certificate, roots, intermediates, now, algorithms)?;
         check_names(end_entity, &self.names)?;
+        if self.server_name {
+            let wanted = match server_name {
+                ServerName::IpAddress(address) => NameMatch::Ip(IpAddr::from(*address)),
+                name => NameMatch::DnsExact(name.to_str().into()),
+            };
+            check_names(end_entity, &[wanted])?;
+        }
         Ok(ServerCertVerified::assertion())
     }
 

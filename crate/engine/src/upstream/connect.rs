@@ -92,7 +92,13 @@ fn lifetime(cluster: &Cluster, host: &Host) -> Option<Duration> {
 }
 
 /// Connects within the cluster's `connect_timeout`.
-pub async fn connect(cluster: &Arc<Cluster>, host: &Arc<Host>, permit: Permit, spoken: Spoken) -> Result<(Transport, Connected), Failure> {
+pub async fn connect(
+    cluster: &Arc<Cluster>,
+    host: &Arc<Host>,
+    server_name: Option<&str>,
+    permit: Permit,
+    spoken: Spoken,
+) -> Result<(Transport, Connected), Failure> {
     let stats = &cluster.stats;
     let opened = Instant::now();
     stats.upstream_cx_total().inc();
@@ -111,7 +117,7 @@ pub async fn connect(cluster: &Arc<Cluster>, host: &Arc<Host>, permit: Permit, s
         _permit: permit,
         _active: host.connection(),
     };
-    let made = tokio::time::timeout(cluster.settings.connect_timeout, open(cluster, address, spoken)).await;
+    let made = tokio::time::timeout(cluster.settings.connect_timeout, open(cluster, address, server_name, spoken)).await;
     let failure = match made {
         Ok(Ok((transport, tls))) => {
             stats.upstream_cx_connect_ms().record(opened.elapsed().as_millis() as u64);
@@ -133,7 +139,12 @@ pub async fn connect(cluster: &Arc<Cluster>, host: &Arc<Host>, permit: Permit, s
     Err(failure)
 }
 
-async fn open(cluster: &Cluster, address: SocketAddr, spoken: Spoken) -> Result<(Transport, Option<TlsInfo>), Failure> {
+async fn open(
+    cluster: &Cluster,
+    address: SocketAddr,
+    server_name: Option<&str>,
+    spoken: Spoken,
+) -> Result<(Transport, Option<TlsInfo>), Failure> {
     let stream = TcpStream::connect(address).await.map_err(|e| Failure::Connect(reason(&e)))?;
     // Small writes go out at once, as from Envoy; both calls can only fail on a socket that is already gone.
     let _ = stream.set_nodelay(true);
@@ -147,7 +158,7 @@ async fn open(cluster: &Cluster, address: SocketAddr, spoken: Spoken) -> Result<
     match &cluster.settings.tls {
         None => Ok((Transport::raw(stream), None)),
         Some(context) => {
-            let secured = context.connect(stream, spoken == Spoken::Http2).await.map_err(|e| Failure::Connect(e.to_string()));
+            let secured = context.connect(stream, server_name, spoken == Spoken::Http2).await.map_err(|e| Failure::Connect(e.to_string()));
             secured.map(|(transport, tls)| (transport, Some(tls)))
         }
     }

@@ -152,9 +152,9 @@ impl Exchange {
 }
 
 /// The pools of one worker.
-pub type HostKey = (usize, u64);
+pub type HostKey = (usize, u64, Option<Arc<str>>);
 
-/// The key of a host's pool: a changed cluster gets new pools although its hosts stay.
-pub fn host_key(cluster: &Arc<crate::cluster::Cluster>, host: &Host) -> HostKey {
-    (Arc::as_ptr(cluster) as usize, host.id)
+/// The key of a host's pool: a changed cluster gets new pools although its hosts stay, and each server name that requests ask for has its own.
+pub fn host_key(cluster: &Arc<crate::cluster::Cluster>, host: &Host, server_name: Option<&str>) -> HostKey {
+    (Arc::as_ptr(cluster) as usize, host.id, server_name.map(Into::into))
 }

@@ -35,10 +35,11 @@ const MAX_HTTP2_HEAD: usize = 60 * 1024;
 pub struct Pools(RefCell<HashMap<HostKey, Rc<HostPool>>>);
 
 impl Pools {
-    /// The pool of a host; made at its first use.
-    pub fn of(&self, cluster: &Arc<Cluster>, host: &Arc<Host>) -> Rc<HostPool> {
-        let make = || Rc::new(HostPool::new(cluster, host));
-        self.0.borrow_mut().entry(host_key(cluster, host)).or_insert_with(make).clone()
+    /// The pool of a host, of the connections to one server name where requests ask for one (`auto_sni`); made at its first use.
+    pub fn of(&self, cluster: &Arc<Cluster>, host: &Arc<Host>, server_name: Option<&str>) -> Rc<HostPool> {
+        let key = host_key(cluster, host, server_name);
+        let name = key.2.clone();
+        self.0.borrow_mut().entry(key).or_insert_with(|| Rc::new(HostPool::new(cluster, host, name))).clone()
     }
 
     /// Closes the pools of clusters that the snapshot does not have and of hosts that have left. Requests under way keep
@@ -56,9 +57,11 @@ impl Pools {
 
     /// Drops idle connections that the peer has closed or that were idle for too long.
     pub fn sweep(&self) {
-        for pool in self.0.borrow().values() {
+        self.0.borrow_mut().retain(|_, pool| {
             pool.sweep();
-        }
+            // Clients choose server names: no pool of one is kept without a connection.
+            pool.server_name.is_none() || Rc::strong_count(pool) > 1 || pool.live.get() > 0 || !pool.h2.borrow().is_empty()
+        });
     }
 }
 
@@ -66,6 +69,8 @@ impl Pools {
 pub struct HostPool {
     cluster: Arc<Cluster>,
     host: Arc<Host>,
+    /// The server name that requests asked for.
+    server_name: Option<Arc<str>>,
     #[allow(clippy::vec_box, reason = "a connection moves in and out with every request; the box keeps that a pointer")]
     idle: RefCell<Vec<Box<h1::Connection>>>,
     /// HTTP/1 connections, idle and at work.
@@ -81,10 +86,11 @@ pub struct HostPool {
 }
 
 impl HostPool {
-    fn new(cluster: &Arc<Cluster>, host: &Arc<Host>) -> HostPool {
+    fn new(cluster: &Arc<Cluster>, host: &Arc<Host>, server_name: Option<Arc<str>>) -> HostPool {
         HostPool {
             cluster: cluster.clone(),
             host: host.clone(),
+            server_name,
             idle: RefCell::default(),
             live: Cell::new(0),
             waiting: RefCell::default(),
@@ -143,7 +149,7 @@ impl HostPool {
     pub async fn bytes(self: Rc<Self>, priority: Priority) -> Result<Connection, Failure> {
         let pending = self.pending(priority)?;
         let permit = self.connection_permit(priority, true).ok_or(Failure::Overflow)?;
-        let (transport, meta) = connect::connect(&self.cluster, &self.host, permit, Spoken::Http1).await?;
+        let (transport, meta) = connect::connect(&self.cluster, &self.host, self.server_name.as_deref(), permit, Spoken::Http1).await?;
         drop(pending);
         let io = Io::new(transport, Meter::Upstream(self.cluster.clone()), self.cluster.settings.per_connection_buffer_limit);
         Ok(Connection::Tcp(Box::new(tcp::Connection::new(io, meta))))
@@ -187,7 +193,7 @@ impl HostPool {
             };
             let counted = Counted::new(self);
             self.cluster.stats.upstream_cx_http1_total().inc();
-            let (transport, meta) = connect::connect(&self.cluster, &self.host, permit, Spoken::Http1).await?;
+            let (transport, meta) = connect::connect(&self.cluster, &self.host, self.server_name.as_deref(), permit, Spoken::Http1).await?;
             drop(pending);
             return Ok(self.new_h1(transport, meta, counted));
         }
@@ -205,7 +211,7 @@ impl HostPool {
             let done = Connecting::new(self);
             let Some(permit) = self.connection_permit(priority, self.h2.borrow().is_empty()) else { return Err(Failure::Overflow) };
             self.cluster.stats.upstream_cx_http2_total().inc();
-            let (transport, meta) = connect::connect(&self.cluster, &self.host, permit, Spoken::Http2).await?;
+            let (transport, meta) = connect::connect(&self.cluster, &self.host, self.server_name.as_deref(), permit, Spoken::Http2).await?;
             let connection = self.new_h2(transport, meta).await?;
             drop((pending, done));
             return Ok(connection);
@@ -236,7 +242,8 @@ impl HostPool {
                 }
             };
             let counted = Counted::new(self);
-            let (transport, meta) = connect::connect(&self.cluster, &self.host, permit, Spoken::Negotiated).await?;
+            let (transport, meta) =
+                connect::connect(&self.cluster, &self.host, self.server_name.as_deref(), permit, Spoken::Negotiated).await?;
             self.chose_h2.set(transport.alpn() == Some(b"h2"));
             let connection = if self.chose_h2.get() {
                 self.cluster.stats.upstream_cx_http2_total().inc();

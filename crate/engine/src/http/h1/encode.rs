@@ -119,7 +119,7 @@ impl BodyEncoder {
 /// gets `content-length: 0`. `:method` must be there, and `:path` unless the method is CONNECT.
 pub fn encode_request_head(headers: &HeaderList, encoding: RequestEncoding, out: &mut BytesMut) -> BodyEncoder {
     let method = headers.method();
-    let connect = method == b"CONNECT" && !headers.contains(Known::Protocol);
+    let connect = method == b"CONNECT";
     let target = if connect { headers.authority() } else { headers.path() };
     out.reserve(headers.byte_size() + headers.len() * 4 + 64);
     out.put_slice(method);
