@@ -8,6 +8,7 @@
 
 mod action;
 mod matching;
+mod mirror;
 mod tree;
 
 use std::{sync::Arc, time::Duration};
@@ -35,8 +36,8 @@ use crate::{
     filter::cors,
     http::header::HeaderName,
     route::{
-        Action, Choice, Connect, Destination, DomainError, Domains, FilterConfigs, Forward, GrpcTimeout, PathMatch, PerFilter, RequireTls,
-        RetryPolicy, Route, RouteConfig, RouteTable, StreamDuration, TableSettings, Tree, Upgrade, VirtualHost,
+        Action, Choice, Connect, Destination, DomainError, Domains, FilterConfigs, Forward, GrpcTimeout, Mirror, PathMatch, PerFilter,
+        RequireTls, RetryPolicy, Route, RouteConfig, RouteTable, StreamDuration, TableSettings, Tree, Upgrade, VirtualHost,
     },
 };
 
@@ -51,7 +52,8 @@ const DEFAULT_BODY_LIMIT: u32 = 4096;
 pub fn compile(config: &[u8], at: &At<'_>, filters: &mut CompileFilter<'_>, issues: &mut Issues) -> Option<RouteTable> {
     let (config, hosts) = any::decode_without::<RouteConfiguration>(config, "virtual_hosts", at, issues)?;
     let body_limit = config.max_direct_response_body_size_bytes.unwrap_or(DEFAULT_BODY_LIMIT);
-    let mut compiler = Compiler { filters, issues, body_limit };
+    let mirrors = mirror::compile(&config.request_mirror_policies, &at.field("request_mirror_policies"), issues);
+    let mut compiler = Compiler { filters, issues, body_limit, mirrors };
     compiler.table(&config, &hosts, at)
 }
 
@@ -61,10 +63,15 @@ pub fn unknown_clusters(table: &RouteTable, at: &At<'_>, known: impl Fn(&str) ->
     for (h, host) in table.hosts().iter().enumerate().filter(|(_, host)| !host.has_tree()) {
         let host_at = hosts_at.index(h);
         let routes_at = host_at.field("routes");
+        unknown_shadows(host.mirrors.as_deref(), &host_at, &known, issues);
         for (r, route) in host.routes.iter().enumerate() {
             let Action::Forward(forward) = &route.action else { continue };
             let route_at = routes_at.index(r);
             let action_at = route_at.field("route");
+            let inherited = forward.mirrors.as_ref().zip(host.mirrors.as_ref()).is_some_and(|(own, host)| Arc::ptr_eq(own, host));
+            if !inherited {
+                unknown_shadows(forward.mirrors.as_deref(), &action_at, &known, issues);
+            }
             let mut check = |name: &str, at: At<'_>| {
                 // A route that forwards nowhere names no cluster.
                 if !name.is_empty() && !known(name) {
@@ -88,16 +95,30 @@ pub fn unknown_clusters(table: &RouteTable, at: &At<'_>, known: impl Fn(&str) ->
     }
 }
 
+fn unknown_shadows(mirrors: Option<&[Mirror]>, at: &At<'_>, known: &impl Fn(&str) -> bool, issues: &mut Issues) {
+    let at = at.field("request_mirror_policies");
+    for (i, mirror) in mirrors.into_iter().flatten().enumerate() {
+        if let Choice::Name(name) = &mirror.cluster
+            && !known(name)
+        {
+            let at = at.index(i);
+            issues.push(at.field("cluster").error(IssueCode::RefNotFound, format!("route: unknown shadow cluster '{name}'")));
+        }
+    }
+}
+
 struct Compiler<'c, 'f> {
     filters: &'c mut CompileFilter<'f>,
     issues: &'c mut Issues,
     body_limit: u32,
+    mirrors: Option<Arc<[Mirror]>>,
 }
 
 /// What routes without their own have from their virtual host.
 struct Inherited {
     retry: Option<Arc<RetryPolicy>>,
     hedge: bool,
+    mirrors: Option<Arc<[Mirror]>>,
     buffer_limit: Option<u64>,
 }
 
@@ -157,6 +178,8 @@ impl Compiler<'_, '_> {
         let inherited = Inherited {
             retry,
             hedge: config.hedge_policy.as_ref().is_some_and(|policy| policy.hedge_on_per_try_timeout),
+            mirrors: mirror::compile(&config.request_mirror_policies, &at.field("request_mirror_policies"), self.issues)
+                .or_else(|| self.mirrors.clone()),
             buffer_limit: buffer_limit(config.request_body_buffer_limit, config.per_request_buffer_limit_bytes),
         };
         let routes_at = at.field("routes");
@@ -187,6 +210,7 @@ impl Compiler<'_, '_> {
         host.response_attempt_count = config.include_attempt_count_in_response;
         host.is_timeout_retry_header = config.include_is_timeout_retry_header;
         host.retry = inherited.retry;
+        host.mirrors = inherited.mirrors;
         host.filters = self.filter_configs(&config.typed_per_filter_config, at);
         host.metadata = metadata::compile(config.metadata.as_ref());
         self.cors(config.cors.as_ref(), &mut host.filters, at);
@@ -268,6 +292,8 @@ impl Compiler<'_, '_> {
                 Box::new(GrpcTimeout { max, offset: offset.unwrap_or_default() })
             }),
             retry: own.or_else(|| inherited.retry.clone()),
+            mirrors: mirror::compile(&config.request_mirror_policies, &at.field("request_mirror_policies"), self.issues)
+                .or_else(|| inherited.mirrors.clone()),
             hedge: config.hedge_policy.as_ref().map_or(inherited.hedge, |policy| policy.hedge_on_per_try_timeout),
             path_rewrite,
             host_rewrite: self.host_rewrite(config, at),

@@ -20,6 +20,7 @@ use crate::{
     cluster::{Cluster, Outcome},
     error::Failure,
     http::{
+        body::BodyError,
         header::{HeaderList, Known},
         headers,
         stream::Stream,
@@ -105,9 +106,8 @@ impl<'a> Attempts<'a> {
         self.begun
     }
 
-    /// Makes attempts until one answers for good, or none is left.
+    /// Waits for an attempt that answers for good, and begins more of them where one is not enough, until none is left.
     pub async fn run(&mut self, stream: &mut Stream) -> Result<Answered, Failure> {
-        self.begin(stream)?;
         loop {
             match poll_fn(|cx| self.poll(cx, stream)).await {
                 Event::Of(at, Progress::Answer(head)) => {
@@ -126,6 +126,15 @@ impl<'a> Attempts<'a> {
                     } else {
                         return Ok(Answered { headers: head, attempt: self.running.swap_remove(at) });
                     }
+                }
+                Event::Of(_, Progress::Failed(failure)) if self.source.error().is_some() => {
+                    // The client's doing, which is not charged to the cluster.
+                    self.running.clear();
+                    if self.source.error() == Some(BodyError::ClientGone) {
+                        // Nobody waits for an answer: the connection is about to drop all this.
+                        std::future::pending::<()>().await;
+                    }
+                    return Err(failure);
                 }
                 Event::Of(at, Progress::Failed(failure)) => {
                     self.running[at].failed(&failure);
@@ -190,7 +199,7 @@ impl<'a> Attempts<'a> {
     }
 
     /// Begins one more attempt, at a host of those that the cluster has now.
-    fn begin(&mut self, stream: &mut Stream) -> Result<(), Failure> {
+    pub fn begin(&mut self, stream: &mut Stream) -> Result<(), Failure> {
         stream.info.attempts += 1;
         let host = self.hosts.pick(stream, self.cluster, self.retries.policy())?;
         if stream.info.attempts > 1 {
@@ -228,7 +237,7 @@ impl<'a> Attempts<'a> {
 
     /// Whether another attempt follows this one, whose end is worth one: it is then due after a pause.
     fn follows(&mut self, at: usize, wanted: Retriable, answer: Option<&HeaderList>, stream: &mut Stream) -> bool {
-        if self.running[at].hedged || self.source.error().is_some() || !self.source.can_replay() {
+        if self.running[at].hedged || !self.source.can_replay() {
             return false;
         }
         let Some(pause) = self.retries.next(wanted, answer, stream) else { return false };
@@ -248,8 +257,7 @@ impl<'a> Attempts<'a> {
             && !self.stale_retried
             && !self.begun
             && is_idempotent(stream.headers.method())
-            && self.source.can_replay()
-            && self.source.error().is_none();
+            && self.source.can_replay();
         self.stale_retried |= stale;
         stale
     }

@@ -43,6 +43,22 @@ pub struct Controls<'r> {
 }
 
 impl<'r> Controls<'r> {
+    /// Of a request of our own, which has one timeout and one attempt.
+    pub fn within(timeout: Option<Duration>) -> Controls<'r> {
+        Controls {
+            timeout,
+            per_try: None,
+            per_try_idle: None,
+            hedge: false,
+            stream_duration: None,
+            timeout_status: 504,
+            retry: None,
+            alt_stats: None,
+            own_headers: true,
+            tell_grpc: false,
+        }
+    }
+
     /// Takes what is about time out of the headers, before the route's edits of them, and tells the upstream how long it has. Retries are
     /// left to [`Controls::take_retries`].
     pub fn take(headers: &mut HeaderList, action: &'r Forward, cluster: &Cluster, router: &Router) -> Result<Controls<'r>, LocalReply> {

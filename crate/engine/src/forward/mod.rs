@@ -5,6 +5,7 @@ mod attempt;
 mod attempts;
 mod controls;
 mod policy;
+mod shadow;
 
 use std::{
     cell::RefCell,
@@ -91,6 +92,7 @@ async fn to_cluster(stream: &mut Stream, route: &RouteMatch, action: &Forward) -
     route.finalize_request_headers(&mut stream.headers, &stream.info, controls.own_headers);
     controls.take_retries(&mut stream.headers, action);
 
+    let shadows = action.mirrors.as_ref().map(|mirrors| shadow::of(stream, mirrors)).unwrap_or_default();
     let keep = if controls.retry.is_some() || is_idempotent(stream.headers.method()) { replay_limit(stream, route) } else { 0 };
     let source = Source::new(std::mem::take(&mut stream.body), keep);
     let timer = stream.timer.clone();
@@ -101,7 +103,14 @@ async fn to_cluster(stream: &mut Stream, route: &RouteMatch, action: &Forward) -
         let priority = if action.high_priority { Priority::High } else { Priority::Default };
         let retries = Retries::new(controls.retry.as_deref(), &cluster, priority);
         let mut attempts = Attempts::new(route, &cluster, &source, &controls, timeout, limits, retries);
-        let outcome = attempts.run(stream).await;
+        let outcome = match attempts.begin(stream) {
+            Ok(()) => {
+                let limit = replay_limit(stream, route);
+                shadows.into_iter().for_each(|shadow| shadow.start(stream, route, &source, controls.timeout, limit));
+                attempts.run(stream).await
+            }
+            Err(failure) => Err(failure),
+        };
         (outcome, attempts.begun())
     };
     if controls.retry.is_some() && source.overflowed() {
@@ -126,14 +135,12 @@ fn respond(
     source: Source,
     controls: &Controls<'_>,
 ) -> Response {
+    charge_answer(stream, cluster, controls, &answered);
     let Answered { mut headers, attempt } = answered;
     attempt.note(&mut stream.info);
     let now = Instant::now();
     let status = headers.status();
-    let canary = headers.get(Known::EnvoyUpstreamCanary) == Some(b"true");
     let internal = stream.is_internal();
-    controls.count(cluster, status, internal, canary);
-    attempt.host().finished(if status >= 500 { Outcome::Error } else { Outcome::Success });
     stream.info.detail = Some("via_upstream".into());
     stream.info.upstream_first_rx = Some(now);
     if controls.own_headers {
@@ -151,6 +158,21 @@ fn respond(
     Response { headers, body }
 }
 
+/// Counts an answer that ends the attempts.
+fn charge_answer(stream: &Stream, cluster: &Cluster, controls: &Controls<'_>, answered: &Answered) {
+    let status = answered.headers.status();
+    let canary = answered.headers.get(Known::EnvoyUpstreamCanary) == Some(b"true");
+    controls.count(cluster, status, stream.is_internal(), canary);
+    answered.attempt.host().finished(if status >= 500 { Outcome::Error } else { Outcome::Success });
+}
+
+/// Counts a request for which the cluster has no host.
+fn charge_no_host(stream: &Stream, cluster: &Cluster, controls: &Controls<'_>) {
+    cluster.stats.upstream_cx_none_healthy().inc();
+    cluster.stats.lb_healthy_panic().inc();
+    controls.count(cluster, Failure::NoHealthyHost.status(), stream.is_internal(), false);
+}
+
 /// The local reply to a request that no attempt could answer.
 fn fail(stream: &mut Stream, cluster: &Cluster, failure: Failure, source: &Source, controls: &Controls<'_>, begun: bool) -> LocalReply {
     if let Some(BodyError::ClientProtocol(detail)) = source.error() {
@@ -160,9 +182,7 @@ fn fail(stream: &mut Stream, cluster: &Cluster, failure: Failure, source: &Sourc
         return LocalReply::new(status, body, detail).closing();
     }
     if failure == Failure::NoHealthyHost {
-        cluster.stats.upstream_cx_none_healthy().inc();
-        cluster.stats.lb_healthy_panic().inc();
-        controls.count(cluster, failure.status(), stream.is_internal(), false);
+        charge_no_host(stream, cluster, controls);
     }
     if let Failure::Connect(reason) = &failure {
         stream.info.upstream_failure = Some(reason.clone());

@@ -107,6 +107,11 @@ fn last_untrusted(headers: &HeaderList, trusted: impl Fn(IpAddr) -> bool) -> Fou
 fn append_peer(headers: &mut HeaderList, peer: SocketAddr, own: IpAddr) {
     let peer = peer.ip();
     let address = if peer.is_loopback() { own } else { peer };
+    append_forwarded_for(headers, address);
+}
+
+/// Appends an address to `x-forwarded-for`.
+pub fn append_forwarded_for(headers: &mut HeaderList, address: IpAddr) {
     append_value(headers, Known::ForwardedFor, b",", Text::of(address.to_canonical()).as_bytes());
 }
 

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     duration::{GrpcTimeout, StreamDuration},
     matcher::{PathMatch, without_query},
+    mirror::Mirror,
     mutation::HeaderMutations,
     pattern::Rewrite,
     retry::RetryPolicy,
@@ -50,6 +51,8 @@ pub struct Forward {
     pub retry: Option<Arc<RetryPolicy>>,
     /// `hedge_policy.hedge_on_per_try_timeout` of the route, else of the virtual host. The policy's other fields have no effect, as in Envoy.
     pub hedge: bool,
+    /// `request_mirror_policies` of the route, else of the virtual host, else of the route configuration.
+    pub mirrors: Option<Arc<[Mirror]>>,
     /// `prefix_rewrite` or `regex_rewrite`
     pub path_rewrite: PathRewrite,
     /// `host_rewrite_literal` and its siblings
@@ -108,6 +111,20 @@ pub enum Choice {
     Header(HeaderName),
 }
 
+impl Choice {
+    /// The name; empty where the header that tells it is absent or no text.
+    pub fn name<'a>(&'a self, headers: &'a HeaderList) -> &'a str {
+        match self {
+            Choice::Name(name) => name,
+            Choice::Header(name) => named_by(name, headers),
+        }
+    }
+}
+
+fn named_by<'a>(name: &HeaderName, headers: &'a HeaderList) -> &'a str {
+    headers.get_name(name).and_then(|v| std::str::from_utf8(v).ok()).unwrap_or("")
+}
+
 impl Destination {
     /// Which of the weighted clusters a request goes to; 0 for the other kinds.
     pub(super) fn choose(&self, headers: &HeaderList, random: u64) -> usize {
@@ -126,14 +143,10 @@ impl Destination {
 
     /// The name of the cluster; empty where the header that names it is absent or no text.
     pub(super) fn cluster<'a>(&'a self, weighted: usize, headers: &'a HeaderList) -> &'a str {
-        let from_header = |name| headers.get_name(name).and_then(|v| std::str::from_utf8(v).ok()).unwrap_or("");
         match self {
             Destination::Cluster(name) => name,
-            Destination::Header(name) => from_header(name),
-            Destination::Weighted { clusters, .. } => match &clusters[weighted].cluster {
-                Choice::Name(name) => name,
-                Choice::Header(name) => from_header(name),
-            },
+            Destination::Header(name) => named_by(name, headers),
+            Destination::Weighted { clusters, .. } => clusters[weighted].cluster.name(headers),
         }
     }
 }
@@ -243,6 +256,7 @@ impl Forward {
             idle_timeout: None,
             retry: None,
             hedge: false,
+            mirrors: None,
             path_rewrite: PathRewrite::None,
             host_rewrite: HostRewrite::None,
             append_x_forwarded_host: false,

@@ -7,6 +7,7 @@ mod action;
 mod duration;
 mod index;
 mod matcher;
+mod mirror;
 mod mutation;
 mod pattern;
 mod retry;
@@ -24,6 +25,7 @@ pub use duration::{GrpcTimeout, StreamDuration, set_grpc_timeout};
 pub use matcher::{
     Conditions, CookieMatch, FilterStateMatch, HeaderMatch, HeaderTest, Lookup, PathMatch, QueryMatch, RuntimeFraction, TlsMatch,
 };
+pub use mirror::Mirror;
 pub use mutation::{AppendAction, HeaderAddition, HeaderMutations, HeaderValue};
 pub use pattern::{Case, Pattern, Rewrite, StringMatch};
 pub use retry::{BackOff, PassOver, Pause, RateLimited, ResetFormat, Retriable, RetryOn, RetryPolicy, number};

@@ -6,6 +6,7 @@ use super::{
     action::{Action, Destination, Forward},
     index::PathIndex,
     matcher::{Conditions, Lookup, PathMatch, without_query},
+    mirror::Mirror,
     mutation::HeaderMutations,
     pattern::Case,
     retry::RetryPolicy,
@@ -95,6 +96,8 @@ pub struct VirtualHost {
     pub is_timeout_retry_header: bool,
     /// `retry_policy`; routes without one of their own have it already.
     pub retry: Option<Arc<RetryPolicy>>,
+    /// `request_mirror_policies`, else the route configuration's; routes without their own have them already.
+    pub mirrors: Option<Arc<[Mirror]>>,
     /// `typed_per_filter_config`
     pub filters: FilterConfigs,
     /// `metadata`
@@ -139,6 +142,7 @@ impl VirtualHost {
             response_attempt_count: false,
             is_timeout_retry_header: false,
             retry: None,
+            mirrors: None,
             filters: FilterConfigs::new(),
             metadata: None,
         }

@@ -1,6 +1,7 @@
 //! Upstream connections: pools of one worker, the HTTP/1 and HTTP/2 client, and the request that attempts replay.
 
 pub mod connect;
+pub mod copy;
 pub mod h1;
 pub mod h2;
 pub mod pool;

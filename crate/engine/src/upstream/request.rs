@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::copy::Feed;
 use crate::http::body::{Body, BodyError, Frame, PollBody};
 
 /// A request's body, shared by the attempts at sending it.
@@ -33,6 +34,8 @@ struct Replay {
     limit: usize,
     ended: Option<Instant>,
     error: Option<BodyError>,
+    /// What shadows see of it.
+    copies: Vec<Feed>,
 }
 
 impl Source {
@@ -41,8 +44,18 @@ impl Source {
         if body.is_end() {
             return Source(None);
         }
-        let replay =
-            Replay { body, kept: Vec::new(), pulled: 0, keeping: limit > 0, overflowed: false, size: 0, limit, ended: None, error: None };
+        let replay = Replay {
+            body,
+            kept: Vec::new(),
+            pulled: 0,
+            keeping: limit > 0,
+            overflowed: false,
+            size: 0,
+            limit,
+            ended: None,
+            error: None,
+            copies: Vec::new(),
+        };
         Source(Some(Rc::new(RefCell::new(replay))))
     }
 
@@ -59,6 +72,14 @@ impl Source {
     /// A new attempt's place, at the beginning.
     pub fn cursor(&self) -> Cursor {
         Cursor { source: self.clone(), next: 0 }
+    }
+
+    /// Gives a copy of what is pulled from now on.
+    pub fn copy_to(&self, feed: Feed) {
+        match &self.0 {
+            Some(replay) => replay.borrow_mut().copies.push(feed),
+            None => feed.end(),
+        }
     }
 
     /// Whether a new attempt would see the whole body.
@@ -103,6 +124,13 @@ impl Source {
     }
 }
 
+impl Replay {
+    fn end(&mut self) {
+        self.ended = Some(Instant::now());
+        self.copies.drain(..).for_each(Feed::end);
+    }
+}
+
 impl Cursor {
     /// Whether there is no body.
     pub fn is_empty(&self) -> bool {
@@ -125,17 +153,19 @@ impl Cursor {
         let frame = std::task::ready!(replay.body.poll_frame(cx));
         match frame {
             None => {
-                replay.ended = Some(Instant::now());
+                replay.end();
                 Poll::Ready(None)
             }
             Some(Err(error)) => {
                 replay.error = Some(error.clone());
+                replay.copies.clear();
                 Poll::Ready(Some(Err(error)))
             }
             Some(Ok(frame)) => {
+                replay.copies.retain(|copy| copy.push(&frame));
                 match &frame {
                     Frame::Data(data) => replay.size += data.len(),
-                    Frame::Trailers(_) => replay.ended = Some(Instant::now()),
+                    Frame::Trailers(_) => replay.end(),
                 }
                 replay.pulled += 1;
                 self.next = replay.pulled;
