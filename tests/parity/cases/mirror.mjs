@@ -57,7 +57,7 @@ export default [suite('mirror', [
   { name: 'request_mirror_policies: a large body', upstreams: two(), routes: mirror(), send: [req('/', '', 'x'.repeat(300000)), { res: 1 }, 300], ...heads, ...stats },
   { name: 'request_mirror_policies: a shadow that does not read', listener: { per_connection_buffer_limit_bytes: 65536 }, upstreams: two(async wire => { wire.socket.pause(); await wire.until(() => false, 5000); }), routes: mirror(), client: async ctx => {
     const c = await ctx.connect('main', { hidden: true }); c.write(req('/', '', 'x'.repeat(16000000))); return { answered: Boolean(await c.has('main', 2500)) };
-  }, ...heads, viewUpstream: () => [], differs: { id: 'shadow-never-slows', envoy: t => t.includes('"answered":false'), plenipo: t => t.includes('"answered":true') } },
+  }, ...heads, viewUpstream: () => [], differs: { id: 'shadow-never-slows', envoy: t => t.includes('"answered": false'), plenipo: t => t.includes('"answered": true') } },
   { name: 'request_mirror_policies: filters and retries of the route see one request', vhosts: [{ name: 'v', domains: ['*'], include_request_attempt_count: true, routes: mirror() }], upstreams: two(), send: get },
 ]), suite('mirror-refused', [
   { name: 'request_mirror_policies: no cluster', routes: [{ match: all, route: { cluster: '$u', request_mirror_policies: [{}] } }], refused: 'cluster', send: [] },
