@@ -63,14 +63,14 @@ pub fn unknown_clusters(table: &RouteTable, at: &At<'_>, known: impl Fn(&str) ->
     for (h, host) in table.hosts().iter().enumerate().filter(|(_, host)| !host.has_tree()) {
         let host_at = hosts_at.index(h);
         let routes_at = host_at.field("routes");
-        unknown_shadows(host.mirrors.as_deref(), &host_at, &known, issues);
+        unknown_shadows(host.mirrors.as_deref().map(Vec::as_slice), &host_at, &known, issues);
         for (r, route) in host.routes.iter().enumerate() {
             let Action::Forward(forward) = &route.action else { continue };
             let route_at = routes_at.index(r);
             let action_at = route_at.field("route");
             let inherited = forward.mirrors.as_ref().zip(host.mirrors.as_ref()).is_some_and(|(own, host)| Arc::ptr_eq(own, host));
             if !inherited {
-                unknown_shadows(forward.mirrors.as_deref(), &action_at, &known, issues);
+                unknown_shadows(forward.mirrors.as_deref().map(Vec::as_slice), &action_at, &known, issues);
             }
             let mut check = |name: &str, at: At<'_>| {
                 // A route that forwards nowhere names no cluster.
@@ -111,14 +111,14 @@ struct Compiler<'c, 'f> {
     filters: &'c mut CompileFilter<'f>,
     issues: &'c mut Issues,
     body_limit: u32,
-    mirrors: Option<Arc<[Mirror]>>,
+    mirrors: Option<Arc<Vec<Mirror>>>,
 }
 
 /// What routes without their own have from their virtual host.
 struct Inherited {
     retry: Option<Arc<RetryPolicy>>,
     hedge: bool,
-    mirrors: Option<Arc<[Mirror]>>,
+    mirrors: Option<Arc<Vec<Mirror>>>,
     buffer_limit: Option<u64>,
 }
 

@@ -52,7 +52,7 @@ pub struct Forward {
     /// `hedge_policy.hedge_on_per_try_timeout` of the route, else of the virtual host. The policy's other fields have no effect, as in Envoy.
     pub hedge: bool,
     /// `request_mirror_policies` of the route, else of the virtual host, else of the route configuration.
-    pub mirrors: Option<Arc<[Mirror]>>,
+    pub mirrors: Option<Arc<Vec<Mirror>>>,
     /// `prefix_rewrite` or `regex_rewrite`
     pub path_rewrite: PathRewrite,
     /// `host_rewrite_literal` and its siblings

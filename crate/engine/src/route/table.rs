@@ -97,7 +97,7 @@ pub struct VirtualHost {
     /// `retry_policy`; routes without one of their own have it already.
     pub retry: Option<Arc<RetryPolicy>>,
     /// `request_mirror_policies`, else the route configuration's; routes without their own have them already.
-    pub mirrors: Option<Arc<[Mirror]>>,
+    pub mirrors: Option<Arc<Vec<Mirror>>>,
     /// `typed_per_filter_config`
     pub filters: FilterConfigs,
     /// `metadata`

@@ -18,9 +18,9 @@ use crate::{
 };
 
 /// The policies of one level, which stand at `at`; nothing where it has none.
-pub fn compile(list: &[RequestMirrorPolicy], at: &At<'_>, issues: &mut Issues) -> Option<Arc<[Mirror]>> {
+pub fn compile(list: &[RequestMirrorPolicy], at: &At<'_>, issues: &mut Issues) -> Option<Arc<Vec<Mirror>>> {
     let mirrors: Vec<Mirror> = list.iter().enumerate().filter_map(|(i, policy)| mirror(policy, &at.index(i), issues)).collect();
-    (!mirrors.is_empty()).then(|| mirrors.into())
+    (!mirrors.is_empty()).then(|| Arc::new(mirrors))
 }
 
 fn mirror(config: &RequestMirrorPolicy, at: &At<'_>, issues: &mut Issues) -> Option<Mirror> {
