@@ -19,6 +19,9 @@ const host = (name, metadata) => ({ endpoint: { address: { socket_address: { add
 const hidden = { viewUpstream: () => [] };
 /** `n` requests to cluster `all`, one after the other; the last characters of their answers. */
 const sequence = n => async ctx => { const c = await ctx.connect('main', { hidden: true }); let out = ''; for (let i = 0; i < n; i++) { c.write(req('/')); out += (await c.response()).slice(-1); } return out; };
+/** Who answered the retries among `n` requests to cluster `all`. */
+const retried = n => async ctx => { const c = await ctx.connect('main', { hidden: true }); const out = new Set(); for (let i = 0; i < n; i++) { c.write(req('/')); const text = await c.response(); if (/attempt-count: [2-9]/.test(text)) out.add(text.slice(-1)); } return [...out].sort().join(''); };
+const counted = routes => [{ name: 'v', domains: ['*'], include_attempt_count_in_response: true, routes }];
 const toAll = policy => [{ match: all, route: { cluster: '$all', retry_policy: { retry_back_off: { base_interval: '0.001s' }, ...policy } } }];
 const hosts = (...list) => ({ u: null, ...Object.fromEntries(list.map(h => [h.endpoint.address.socket_address.port_value.slice(7, -1), null])), all: { endpoints: list } });
 
@@ -81,8 +84,8 @@ export default suite('retry policy', [
   // where
   { name: 'previous_hosts: the other host', upstreams: { a: replies(fail()), b: replies(ok('b')) }, clusters: hosts(host('a'), host('b')), routes: toAll({ retry_on: '5xx', retry_host_predicate: [previous], host_selection_retry_max_attempts: 20 }), client: sequence(6), ...hidden },
   { name: 'previous_hosts: one host only', upstreams: { a: replies(fail(), ok('a')) }, clusters: hosts(host('a')), routes: toAll({ retry_on: '5xx', retry_host_predicate: [previous], host_selection_retry_max_attempts: 3 }), client: sequence(1), ...hidden },
-  { name: 'omit_canary_hosts: not to a canary', upstreams: { a: replies(fail()), b: replies(ok('b')), c: replies(ok('c')) }, clusters: hosts(host('a'), host('b', { canary: true }), host('c')), routes: toAll({ retry_on: '5xx', retry_host_predicate: [canaries, previous], host_selection_retry_max_attempts: 50, num_retries: 3 }), client: async ctx => [...new Set(await sequence(9)(ctx))].sort().join(''), ...hidden },
-  { name: 'omit_host_metadata: not to a host with it', upstreams: { a: replies(fail()), b: replies(ok('b')), c: replies(ok('c')) }, clusters: hosts(host('a'), host('b', { zone: 'x' }), host('c', { zone: 'y' })), routes: toAll({ retry_on: '5xx', retry_host_predicate: [omit({ zone: 'x' }), previous], host_selection_retry_max_attempts: 50, num_retries: 1 }), client: sequence(6), ...hidden },
+  { name: 'omit_canary_hosts: not to a canary', upstreams: { a: replies(fail()), b: replies(ok('b')), c: replies(ok('c')) }, clusters: hosts(host('a'), host('b', { canary: true }), host('c')), vhosts: counted(toAll({ retry_on: '5xx', retry_host_predicate: [canaries, previous], host_selection_retry_max_attempts: 50, num_retries: 3 })), client: retried(9), ...hidden },
+  { name: 'omit_host_metadata: not to a host with it', upstreams: { a: replies(fail()), b: replies(ok('b')), c: replies(ok('c')) }, clusters: hosts(host('a'), host('b', { zone: 'x' }), host('c', { zone: 'y' })), vhosts: counted(toAll({ retry_on: '5xx', retry_host_predicate: [omit({ zone: 'x' }), previous], host_selection_retry_max_attempts: 50, num_retries: 1 })), client: retried(9), ...hidden },
 
   // budgets
   { name: 'max_retries: the gauges', unsupported: 'track_remaining', clusters: { u: { circuit_breakers: { thresholds: [{ max_retries: 0, track_remaining: true }] } } }, ...after(fail(), { retry_on: '5xx' }), stats: [/^cluster\.ID_u\.(circuit_breakers\.|upstream_rq_retry)/] },
