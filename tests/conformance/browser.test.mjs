@@ -117,3 +117,16 @@ test('a page over HTTP/2 and TLS, a websocket on a connection of its own', { tim
     assert.ok(seen.includes('HTTP/2 GET / 200') && seen.includes('HTTP/1.1 GET /echo 101'), seen.join('\n'));
   });
 });
+
+test('a websocket over HTTP/2, beside the page (extended CONNECT)', { timeout: 60_000 }, async () => {
+  const port = await freePort();
+  const manager = { ...upgrades, http2_protocol_options: { allow_connect: true } };
+  await withProxy({ listeners: (folder) => [listener('in', port, { cluster: 'up', tls: ['h2', 'http/1.1'], manager, log: log(folder) })], clusters: [cluster('up', upstream.address().port)] }, async ({ folder }) => {
+    // With Envoy, too, the upstream's end of the connection comes as a reset of the stream, behind its close frame.
+    const { wasClean, ...rest } = echoed;
+    const { wasClean: _, ...reported } = await visit(`https://127.0.0.1:${port}/`);
+    assert.deepEqual(reported, { ...rest, page: 'h2' });
+    const seen = await lines(folder, '/echo');
+    assert.ok(seen.includes('HTTP/2 GET /echo 101'), seen.join('\n'));
+  });
+});
