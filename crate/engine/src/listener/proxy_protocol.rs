@@ -224,7 +224,9 @@ async fn take(stream: &TcpStream, mut into: &mut [u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{stats::Store, worker::random::Random};
+    use plenipo_testkit::fuzz::fuzz;
+
+    use crate::stats::Store;
 
     fn filter(optional: bool, allowed: [bool; 2]) -> ProxyProtocol {
         let store = Store::with_workers(0);
@@ -265,23 +267,30 @@ mod tests {
     }
 
     #[test]
-    fn bytes_of_any_kind_are_read_without_a_panic() {
-        let filter = filter(false, [true; 2]);
-        let random = Random::seeded(11);
-        for _ in 0..20_000 {
-            let mut bytes = if random.below(2) == 0 {
-                V1.to_vec()
-            } else {
-                header(0x20 | random.below(3) as u8, (random.below(4) << 4) as u8 | 1, &[])
-            };
-            bytes.truncate(14 + random.below(3) as usize);
-            bytes.extend(
-                (0..random.below(120))
-                    .map(|_| if random.below(3) == 0 { b" \r\n0.:"[random.below(6) as usize] } else { random.next() as u8 & 0x3f }),
-            );
-            if let Parsed::Header { length, .. } = filter.parse(&bytes) {
-                assert!(length <= bytes.len());
+    fn any_bytes_are_read_and_a_header_is_the_same_however_it_comes() {
+        let words = [
+            "PROXY ",
+            "TCP4 ",
+            "TCP6 ",
+            "UNKNOWN",
+            "\r\n",
+            " ",
+            "1.2.3.4 ",
+            "::1 ",
+            "65536",
+            "\r\n\r\n\0\r\nQUIT\n",
+            "\x21\x11\0\x0c",
+            "\0\0",
+        ];
+        fuzz(include_str!("../../tests/corpus/proxy-protocol.txt"), &words, |input, numbers| {
+            let filter = filter(numbers.below(2) == 0, [numbers.below(4) > 0, numbers.below(4) > 0]);
+            let whole = filter.parse(input);
+            if let Parsed::Header { length, .. } = whole {
+                assert!(length <= input.len());
+                assert_eq!(filter.parse(&input[..length]), whole);
+                assert_eq!(filter.parse(&input[..numbers.below(length)]), Parsed::NeedMore);
             }
-        }
+            std::mem::discriminant(&whole)
+        });
     }
 }

@@ -294,4 +294,28 @@ mod tests {
             assert!(error.contains(why), "{text}: {error}");
         }
     }
+
+    #[test]
+    fn any_text_is_a_template_or_says_why_not() {
+        let words = ["/", "*", "**", "{", "}", "{a}", "{b=*}", "{c=x/**}", "=", "%", ";", "(", ".html"];
+        plenipo_testkit::fuzz::fuzz(include_str!("../../tests/corpus/uri-template.txt"), &words, |input, _| {
+            // A template, a path and a rewrite, with a space between them.
+            let text = String::from_utf8_lossy(input);
+            let mut parts = text.splitn(3, ' ');
+            let mut next = || parts.next().unwrap_or_default();
+            let (template, path, rewrite) = (next(), next(), next());
+            let template = match Template::new(template) {
+                Ok(template) => template,
+                Err(why) => return (why.split([':', '(']).next().map(str::to_owned), false, false),
+            };
+            let matches = template.matches(path.as_bytes());
+            assert!(!matches || path.as_bytes().starts_with(template.beginning()));
+            let rewritten = TemplateRewrite::new(&template, rewrite).ok().map(|rewrite| rewrite.apply(path.as_bytes()));
+            if let Some(new) = &rewritten {
+                assert_eq!(new.is_some(), matches);
+                assert!(new.as_ref().is_none_or(|new| new.starts_with(b"/")));
+            }
+            (None, matches, rewritten.is_some())
+        });
+    }
 }
