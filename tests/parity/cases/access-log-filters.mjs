@@ -15,6 +15,7 @@ const header = (name, extra = {}) => ({ header_filter: { header: { name, ...extr
 const setMetadata = value => ({ name: 'md', typed_config: { '@type': `${TYPE}.extensions.filters.http.set_metadata.v3.Config`, metadata: [{ metadata_namespace: 'n', value }] } });
 const metadata = (value, more = {}, path = ['k']) => ({ metadata_filter: { matcher: { filter: 'n', path: path.map(key => ({ key })), value, ...more.matcher }, ...more.filter } });
 const withMetadata = (filter, value = { k: 'v', n: 3, b: true, z: null, l: ['a', 2], o: { d: 'deep' } }) => logged(filter, [req('/200')], { http_filters: [setMetadata(value), router] });
+const started = (options, filter) => ({ routes, hcm: { access_log: [log(filter, '%ACCESS_LOG_TYPE% %REQ(:path)% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %ROUTE_NAME% %UPSTREAM_CLUSTER% %RESP(server)% %BYTES_RECEIVED%\n')], ...options } });
 const three = [req('/200'), req('/404'), req('/503')];
 
 export default [suite('access-log-filters', [
@@ -56,6 +57,10 @@ export default [suite('access-log-filters', [
   { name: 'log_type: the end of a stream', ...logged({ log_type_filter: { types: ['DownstreamEnd'] } }, three) },
   { name: 'log_type: excluded', ...logged({ log_type_filter: { types: ['DownstreamEnd'], exclude: true } }, three) },
   { name: 'log_type: another', ...logged({ log_type_filter: { types: ['TcpConnectionEnd', 'DownstreamStart'] } }, three) },
+  { name: 'options: a line when a request begins', ...started({ access_log_options: { flush_access_log_on_new_request: true } }), send: [req('/200'), { res: 1 }, req('/u'), { res: 1 }], logLines: 4 },
+  { name: 'options: the deprecated field', ...started({ flush_access_log_on_new_request: true }), send: [req('/404')], logLines: 2 },
+  { name: 'options: none for a request that could not be read', ...started({ access_log_options: { flush_access_log_on_new_request: true } }), send: ['GET / HTTP/1.1\r\n\r\n'] },
+  { name: 'options: over HTTP/2, one line by its type', ...started({ access_log_options: { flush_access_log_on_new_request: true } }, { log_type_filter: { types: ['DownstreamStart'] } }), client: async ctx => h2request(await ctx.h2(), { ':path': '/200' }) },
 ].map(c => ({ ...c, log: {} }))),
 suite('access-log-filters-refused', [
   { name: 'an unknown flag', ...logged({ response_flag_filter: { flags: ['XX'] } }, three), refused: 'XX' },

@@ -73,6 +73,7 @@ pub fn compile(config: &[u8], listener: &str, context: &Context<'_>, at: &At<'_>
         filters,
         access_log,
         local_replies,
+        log_new_requests: new_requests_are_logged(&config),
         router_settings,
         stats: HttpStats::new(context.stats, &prefix),
         router: RouterStats::new(context.stats, &prefix),
@@ -136,6 +137,11 @@ fn router_settings(config: &RouterConfig) -> Router {
         // The rules of the API allow five names only, all of them known.
         strict_check_headers: config.strict_check_headers.iter().map(|name| Known::of(name.as_bytes())).collect(),
     }
+}
+
+#[allow(deprecated, reason = "the field of old is read as long as Envoy reads it")]
+fn new_requests_are_logged(config: &HttpConnectionManager) -> bool {
+    config.flush_access_log_on_new_request || config.access_log_options.is_some_and(|o| o.flush_access_log_on_new_request)
 }
 
 fn is_router(name: &str) -> bool {

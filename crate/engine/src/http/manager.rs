@@ -39,6 +39,8 @@ pub struct Manager {
     pub filters: Vec<Link>,
     /// Its access logs.
     pub access_log: Vec<AccessLog>,
+    /// `access_log_options.flush_access_log_on_new_request`: a line when a request begins, too.
+    pub log_new_requests: bool,
     /// `local_reply_config`
     pub local_replies: Option<LocalReplies>,
     /// All that the configuration says of the router, which is the last filter.
@@ -111,6 +113,11 @@ async fn decide(stream: &mut Stream, manager: &Arc<Manager>, chain: &mut Chain) 
     for _ in 0..MAX_RECREATED {
         stream.find_route();
         check_upgrade(stream, manager)?;
+        if manager.log_new_requests {
+            let cluster = stream.info.route.as_ref().and_then(|route| stream.snapshot.cluster(route.cluster(&stream.headers)));
+            stream.info.cluster = cluster.cloned();
+            manager.log(LogType::DownstreamStart, &stream.info, Some(&stream.headers), None, None);
+        }
         *chain = Chain::default();
         match chain.request(manager, stream).await {
             Verdict::Continue => return Ok(forward(stream).await),

@@ -300,6 +300,10 @@ impl Forward {
             HostRewrite::Format(format) => {
                 let mut host = Vec::new();
                 format.write(&Context::new(info, Some(headers), None), &mut host);
+                if host.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)) {
+                    // It would be more than one header.
+                    return;
+                }
                 host
             }
         };
