@@ -132,11 +132,14 @@ impl<'r> Controls<'r> {
     /// Takes what is about retries out of the headers. Behind the route's edits, so that a route can ask for them by header too.
     pub fn take_retries(&mut self, headers: &mut HeaderList, action: &'r Forward) {
         self.retry = action.retry.as_deref().map(Cow::Borrowed);
-        if headers::has_retry_controls(headers) {
+        let asked = headers::has_retry_controls(headers);
+        if asked {
             self.retry.get_or_insert_with(|| Cow::Owned(RetryPolicy::default())).to_mut().merge(headers);
         }
         self.retry = self.retry.take().filter(|policy| policy.applies_to(headers));
-        headers::remove_retry_controls(headers);
+        if asked {
+            headers::remove_retry_controls(headers);
+        }
     }
 
     /// Tells the upstream how long it has, `elapsed` after the end of the request: `x-envoy-expected-rq-timeout-ms`, and `grpc-timeout`
