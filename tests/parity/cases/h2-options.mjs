@@ -44,4 +44,10 @@ export default suite('h2-options', [
   { name: 'max_connection_duration: an idle connection', hcm: { common_http_protocol_options: { max_connection_duration: '0.3s' }, drain_timeout: '0.2s' }, client: async ctx => ({ open: (await listens(1800, true)(ctx)).open }), stats: [/downstream_cx_max_duration_reached/] },
   { name: 'idle_timeout: closes a connection without streams', hcm: { common_http_protocol_options: { idle_timeout: '0.3s' }, drain_timeout: '0.2s' }, client: async ctx => ({ open: (await listens(1800, true)(ctx)).open }), stats: [/downstream_cx_idle_timeout/] },
   { name: 'idle_timeout: a client that does not answer pings', hcm: { common_http_protocol_options: { idle_timeout: '0.3s' }, drain_timeout: '0.2s' }, client: async ctx => ({ open: (await listens(2200, false)(ctx)).open }) },
+  // a malformed message ends its stream only
+  ...[['override_stream_error_on_invalid_http_message', hcm({ override_stream_error_on_invalid_http_message: true })], ['stream_error_on_invalid_http_messaging', hcm({ stream_error_on_invalid_http_messaging: true })], ['stream_error_on_invalid_http_message', hcm({}, { stream_error_on_invalid_http_message: true })]].flatMap(([field, options]) => [
+    { name: `${field}: a connection header`, ...options, ...frames(F.headers(1, F.get('/', [['connection', 'x']])), 100, F.headers(3, F.get('/3'))) },
+    { name: `${field}: transfer-encoding`, ...options, ...frames(F.headers(1, F.get('/', [['transfer-encoding', 'chunked']])), 100, F.headers(3, F.get('/3'))) },
+    { name: `${field}: no :path`, ...options, ...frames(F.headers(1, [[':method', 'GET'], [':scheme', 'http'], [':authority', 'a.test']]), 100, F.headers(3, F.get('/3'))) },
+  ]),
 ]);

@@ -174,6 +174,10 @@ fn common_options(options: &HttpProtocolOptions, settings: &mut Settings, at: &A
     settings.max_stream_duration = value::limit(options.max_stream_duration.as_ref(), None, &at.field("max_stream_duration"), issues);
     settings.max_connection_duration =
         value::limit(options.max_connection_duration.as_ref(), None, &at.field("max_connection_duration"), issues);
+    if options.headers_with_underscores_action != 0 {
+        let at = at.field("headers_with_underscores_action");
+        issues.push(at.warning("has no effect at a cluster, as in Envoy: it is for what clients send"));
+    }
     settings.max_connection_duration_jitter = options.max_connection_duration_jitter.as_ref().map_or(0.0, |p| p.value);
     if let Some(max) = options.max_headers_count {
         settings.max_headers_count = max as usize;
