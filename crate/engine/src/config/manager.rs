@@ -7,10 +7,10 @@ use plenipo_api::proto::envoy::{
     extensions::filters::{
         http::router::v3::Router as RouterConfig,
         network::http_connection_manager::v3::{
-            HttpConnectionManager,
+            HttpConnectionManager, HttpFilter,
             http_connection_manager::{
                 CodecType, ForwardClientCertDetails, ForwardClientCertFormat, PathWithEscapedSlashesAction, ServerHeaderTransformation,
-                StripPortMode,
+                StripPortMode, UpgradeConfig,
             },
             http_filter::ConfigType,
         },
@@ -49,7 +49,8 @@ pub fn compile(config: &[u8], listener: &str, context: &Context<'_>, at: &At<'_>
     let settings = settings(&config, context, at, issues);
     let prefix = format!("http.{}", config.stat_prefix.replace(':', "_"));
     let stats = filter::FilterStats { store: context.stats, manager: &prefix };
-    let (filters, router_settings) = filters(&config, stats, at, issues);
+    let (filters, router_settings) = chain(&config.http_filters, stats, &at.field("http_filters"), issues);
+    let upgrade_filters = upgrade_filters(&config.upgrade_configs, &router_settings, stats, &at.field("upgrade_configs"), issues);
     let routes = if tables.is_empty() {
         // The reader refuses the other kinds of a route specifier by name.
         RouteTable::new(Default::default(), Vec::new(), Default::default())
@@ -71,6 +72,7 @@ pub fn compile(config: &[u8], listener: &str, context: &Context<'_>, at: &At<'_>
         settings,
         routes: Arc::new(routes),
         filters,
+        upgrade_filters,
         access_log,
         local_replies,
         log_new_requests: new_requests_are_logged(&config),
@@ -84,12 +86,38 @@ pub fn compile(config: &[u8], listener: &str, context: &Context<'_>, at: &At<'_>
     })
 }
 
-fn filters(config: &HttpConnectionManager, stats: filter::FilterStats<'_>, at: &At<'_>, issues: &mut Issues) -> (Vec<Link>, Router) {
-    let list = at.field("http_filters");
+/// Compiles `upgrade_configs.filters`; `router` is what the other filters' router is told.
+fn upgrade_filters(
+    list: &[UpgradeConfig],
+    router: &Router,
+    stats: filter::FilterStats<'_>,
+    at: &At<'_>,
+    issues: &mut Issues,
+) -> Vec<(Box<str>, Vec<Link>)> {
+    let mut chains = Vec::new();
+    for (i, config) in list.iter().enumerate() {
+        let at = at.index(i);
+        if list[..i].iter().any(|other| other.upgrade_type.eq_ignore_ascii_case(&config.upgrade_type)) {
+            issues.push(at.field("upgrade_type").invalid("multiple upgrade configs with the same name").got(&*config.upgrade_type));
+        }
+        if !config.filters.is_empty() {
+            let at = at.field("filters");
+            let (links, own) = chain(&config.filters, stats, &at, issues);
+            if own != *router {
+                issues.push(at.unsupported("a router that is told something else than that of http_filters is not implemented"));
+            }
+            chains.push((config.upgrade_type.as_str().into(), links));
+        }
+    }
+    chains
+}
+
+/// Compiles a list of filters whose last is the router.
+fn chain(filters: &[HttpFilter], stats: filter::FilterStats<'_>, list: &At<'_>, issues: &mut Issues) -> (Vec<Link>, Router) {
     let mut links = Vec::new();
     let mut settings = Router::default();
     let mut router = false;
-    for (i, entry) in config.http_filters.iter().enumerate() {
+    for (i, entry) in filters.iter().enumerate() {
         let at = list.index(i);
         if router {
             issues.push(at.invalid("the router must be the last filter").got(&*entry.name));
@@ -117,12 +145,8 @@ fn filters(config: &HttpConnectionManager, stats: filter::FilterStats<'_>, at: &
             }
         }
     }
-    if router && config.http_filters.last().is_some_and(|last| last.disabled) {
-        issues.push(
-            list.index(config.http_filters.len() - 1)
-                .field("disabled")
-                .invalid("the last filter of the chain cannot be disabled by default"),
-        );
+    if router && filters.last().is_some_and(|last| last.disabled) {
+        issues.push(list.index(filters.len() - 1).field("disabled").invalid("the last filter of the chain cannot be disabled by default"));
     }
     if !router {
         issues.push(list.invalid("the last filter must be the router").hint("add envoy.filters.http.router"));

@@ -3,10 +3,7 @@
 use std::{future::poll_fn, sync::Arc};
 
 use super::{Filter, FilterFactory, Verdict};
-use crate::http::{
-    manager::Manager,
-    stream::{Response, Stream},
-};
+use crate::http::stream::{Response, Stream};
 
 /// One place of a connection manager's chain.
 pub struct Link {
@@ -23,10 +20,10 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Shows the request to each filter of the manager until one does not continue. A filter is made when its turn comes, with
+    /// Shows the request to each filter until one does not continue. A filter is made when its turn comes, with
     /// what the route of that moment says of it.
-    pub async fn request(&mut self, manager: &Manager, stream: &mut Stream) -> Verdict {
-        for Link { factory, disabled } in &manager.filters {
+    pub async fn request(&mut self, links: &[Link], stream: &mut Stream) -> Verdict {
+        for Link { factory, disabled } in links {
             let route = stream.route();
             if route.and_then(|route| route.filter_disabled(factory.name())).unwrap_or(*disabled) {
                 continue;

@@ -37,6 +37,8 @@ pub struct Manager {
     pub routes: Arc<RouteTable>,
     /// Its filters, the router left out.
     pub filters: Vec<Link>,
+    /// The kinds of upgrades that have filters of their own (`upgrade_configs.filters`), the router left out.
+    pub upgrade_filters: Vec<(Box<str>, Vec<Link>)>,
     /// Its access logs.
     pub access_log: Vec<AccessLog>,
     /// `access_log_options.flush_access_log_on_new_request`: a line when a request begins, too.
@@ -112,14 +114,14 @@ async fn decide(stream: &mut Stream, manager: &Arc<Manager>, chain: &mut Chain) 
     stream.info.client = origin.client;
     for _ in 0..MAX_RECREATED {
         stream.find_route();
-        check_upgrade(stream, manager)?;
+        let links = check_upgrade(stream, manager)?;
         if manager.log_new_requests {
             let cluster = stream.info.route.as_ref().and_then(|route| stream.snapshot.cluster(route.cluster(&stream.headers)));
             stream.info.cluster = cluster.cloned();
             manager.log(LogType::DownstreamStart, &stream.info, Some(&stream.headers), None, None);
         }
         *chain = Chain::default();
-        match chain.request(manager, stream).await {
+        match chain.request(links, stream).await {
             Verdict::Continue => return Ok(forward(stream).await),
             Verdict::Reply(reply) => return Err(reply),
             Verdict::Recreate => {}
@@ -128,21 +130,23 @@ async fn decide(stream: &mut Stream, manager: &Arc<Manager>, chain: &mut Chain) 
     Err(LocalReply::new(500, "", "too_many_recreated_streams"))
 }
 
-/// An upgrade goes on only where the route or the connection manager allows its kind.
-fn check_upgrade(stream: &mut Stream, manager: &Manager) -> Result<(), LocalReply> {
+/// The filters that a request goes through. An upgrade goes on only where the route or the connection manager allows its kind, and through the
+/// filters of that kind where it has some.
+fn check_upgrade<'m>(stream: &Stream, manager: &'m Manager) -> Result<&'m [Link], LocalReply> {
     let kind: Option<&[u8]> = if stream.headers.method() == b"CONNECT" {
         // Nothing to allow: it is answered 404.
         if stream.info.route.is_none() {
-            return Ok(());
+            return Ok(&manager.filters);
         }
-        Some(b"CONNECT")
+        Some(stream.headers.get(Known::Protocol).unwrap_or(b"CONNECT"))
     } else {
         stream.headers.get(Known::Upgrade)
     };
-    let Some(kind) = kind else { return Ok(()) };
+    let Some(kind) = kind else { return Ok(&manager.filters) };
     let by_route = stream.info.route.as_ref().and_then(|r| r.forward()).and_then(|f| f.upgrade_enabled(kind));
     if by_route.unwrap_or_else(|| manager.settings.allows_upgrade(kind)) {
-        return Ok(());
+        let own = manager.upgrade_filters.iter().find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(kind));
+        return Ok(own.map_or(&manager.filters, |(_, links)| links));
     }
     manager.stats.downstream_rq_ws_on_non_ws_route().inc();
     Err(LocalReply::new(403, "", "upgrade_failed").closing())

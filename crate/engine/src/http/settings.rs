@@ -150,7 +150,7 @@ impl ConnectionManager {
 }
 
 /// The router filter's own configuration.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Router {
     /// `suppress_envoy_headers`: no `x-envoy-…` header is written; default false.
     pub suppress_envoy_headers: bool,
