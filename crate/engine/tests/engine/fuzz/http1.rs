@@ -14,7 +14,7 @@ use plenipo_testkit::fuzz::{Numbers, fuzz};
 
 use super::shown;
 
-const WORDS: &[&str] = &[
+pub const WORDS: &[&str] = &[
     "\r\n",
     "\r\n\r\n",
     "\n",

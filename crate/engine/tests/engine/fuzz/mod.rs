@@ -5,6 +5,7 @@ mod frames;
 mod headers;
 mod http1;
 mod path;
+mod sockets;
 mod text;
 
 use plenipo_engine::http::header::HeaderList;
