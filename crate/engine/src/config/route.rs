@@ -7,6 +7,7 @@
 #![allow(deprecated)]
 
 mod action;
+mod internal_redirect;
 mod matching;
 mod mirror;
 mod tree;
@@ -294,6 +295,7 @@ impl Compiler<'_, '_> {
             retry: own.or_else(|| inherited.retry.clone()),
             mirrors: mirror::compile(&config.request_mirror_policies, &at.field("request_mirror_policies"), self.issues)
                 .or_else(|| inherited.mirrors.clone()),
+            internal_redirect: internal_redirect::compile(config, at, self.issues),
             hedge: config.hedge_policy.as_ref().map_or(inherited.hedge, |policy| policy.hedge_on_per_try_timeout),
             path_rewrite,
             host_rewrite: self.host_rewrite(config, at),
@@ -303,7 +305,7 @@ impl Compiler<'_, '_> {
                 Ok(ClusterNotFoundResponseCode::InternalServerError) => 500,
                 Ok(ClusterNotFoundResponseCode::ServiceUnavailable) | Err(_) => 503,
             },
-            upgrades: self.upgrades(&config.upgrade_configs, &at.field("upgrade_configs")),
+            upgrades: self.upgrades(&config.upgrade_configs, &at.field("upgrade_configs")).into(),
             high_priority: config.priority == RoutingPriority::High as i32,
             destination: destination?,
         })

@@ -5,6 +5,7 @@ mod attempt;
 mod attempts;
 mod controls;
 mod policy;
+mod redirect;
 mod shadow;
 
 use std::{
@@ -36,17 +37,17 @@ use attempts::{Answered, Attempts};
 use controls::Controls;
 use policy::Retries;
 
-/// Answers a request by its route.
-pub async fn forward(stream: &mut Stream) -> Response {
+/// Answers a request by its route; nothing where an internal redirect has made it another request.
+pub async fn forward(stream: &mut Stream) -> Option<Response> {
     stream.manager.router.rq_total().inc();
     let Some(route) = stream.route().cloned() else {
         stream.manager.router.no_route().inc();
-        return stream.reply(LocalReply::new(404, "", "route_not_found").flag(Flags::NO_ROUTE_FOUND));
+        return Some(stream.reply(LocalReply::new(404, "", "route_not_found").flag(Flags::NO_ROUTE_FOUND)));
     };
-    let Some(action) = route.forward() else { return direct(stream, &route) };
+    let Some(action) = route.forward() else { return Some(direct(stream, &route)) };
     match to_cluster(stream, &route, action).await {
         Ok(response) => response,
-        Err(reply) => reply_by_route(stream, &route, reply),
+        Err(reply) => Some(reply_by_route(stream, &route, reply)),
     }
 }
 
@@ -73,7 +74,7 @@ fn direct(stream: &mut Stream, route: &RouteMatch) -> Response {
     reply_by_route(stream, route, reply)
 }
 
-async fn to_cluster(stream: &mut Stream, route: &RouteMatch, action: &Forward) -> Result<Response, LocalReply> {
+async fn to_cluster(stream: &mut Stream, route: &RouteMatch, action: &Forward) -> Result<Option<Response>, LocalReply> {
     let name = route.cluster(&stream.headers);
     let Some(cluster) = stream.snapshot.cluster(name).cloned() else {
         stream.manager.router.no_cluster().inc();
@@ -93,10 +94,11 @@ async fn to_cluster(stream: &mut Stream, route: &RouteMatch, action: &Forward) -
     controls.take_retries(&mut stream.headers, action);
 
     let shadows = action.mirrors.as_ref().map(|mirrors| shadow::of(stream, mirrors)).unwrap_or_default();
-    let keep = if controls.retry.is_some() || is_idempotent(stream.headers.method()) { replay_limit(stream, route) } else { 0 };
+    let kept = controls.retry.is_some() || action.internal_redirect.is_some() || is_idempotent(stream.headers.method());
+    let keep = if kept { replay_limit(stream, route) } else { 0 };
     let source = Source::new(std::mem::take(&mut stream.body), keep);
     let timer = stream.timer.clone();
-    let (outcome, begun) = {
+    let (mut outcome, begun) = {
         let timeout = Timeout { timer: &timer, source: &source, after: controls.timeout };
         let limits =
             Limits { per_try: controls.per_try, idle: controls.per_try_idle, duration: controls.stream_duration, hedge: controls.hedge };
@@ -116,9 +118,22 @@ async fn to_cluster(stream: &mut Stream, route: &RouteMatch, action: &Forward) -
     if controls.retry.is_some() && source.overflowed() {
         cluster.stats.retry_or_shadow_abandoned().inc();
     }
+    if let (Ok(answered), Some(policy)) = (&mut outcome, &action.internal_redirect)
+        && policy.statuses.contains(&answered.headers.status())
+    {
+        if redirect::follow(stream, route, policy, &answered.headers, &source) {
+            cluster.stats.upstream_internal_redirect_succeeded_total().inc();
+            // An answer without a body leaves its connection usable.
+            answered.attempt.end_if_over();
+            timer.borrow_mut().set(None);
+            stream.info.status = answered.headers.status();
+            return Ok(None);
+        }
+        cluster.stats.upstream_internal_redirect_failed_total().inc();
+    }
     source.forget();
     match outcome {
-        Ok(answered) => Ok(respond(stream, route, &cluster, answered, source, &controls)),
+        Ok(answered) => Ok(Some(respond(stream, route, &cluster, answered, source, &controls))),
         Err(failure) => {
             timer.borrow_mut().set(None);
             Err(fail(stream, &cluster, failure, &source, &controls, begun))

@@ -76,6 +76,7 @@ impl Shadow {
             buffer_limit: limit,
             timer: Rc::default(),
             close: false,
+            redirected: None,
             interim: Interim::default(),
         };
         let (route, cluster) = (route.clone(), self.cluster);

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     access_log::{AccessLog, LogType},
+    error::Flags,
     filter::{
         Verdict,
         chain::{Chain, Link},
@@ -112,7 +113,8 @@ async fn decide(stream: &mut Stream, manager: &Arc<Manager>, chain: &mut Chain) 
     let origin = headers::edit_request(&mut stream.headers, context, || stream.worker.random.next())
         .inspect_err(|_| manager.stats.downstream_rq_rejected_via_ip_detection().inc())?;
     stream.info.client = origin.client;
-    for _ in 0..MAX_RECREATED {
+    let mut recreated = 0;
+    loop {
         stream.find_route();
         let links = check_upgrade(stream, manager)?;
         if manager.log_new_requests {
@@ -122,12 +124,25 @@ async fn decide(stream: &mut Stream, manager: &Arc<Manager>, chain: &mut Chain) 
         }
         *chain = Chain::default();
         match chain.request(links, stream).await {
-            Verdict::Continue => return Ok(forward(stream).await),
+            // How often upstreams may redirect is the route's to say.
+            Verdict::Continue => match forward(stream).await {
+                Some(response) => return Ok(response),
+                None => redirected(stream, manager),
+            },
             Verdict::Reply(reply) => return Err(reply),
-            Verdict::Recreate => {}
+            Verdict::Recreate if recreated == MAX_RECREATED => return Err(LocalReply::new(500, "", "too_many_recreated_streams")),
+            Verdict::Recreate => recreated += 1,
         }
     }
-    Err(LocalReply::new(500, "", "too_many_recreated_streams"))
+}
+
+/// Ends the part of a stream that an upstream has redirected, with a log line of its own; the stream goes on as another request.
+fn redirected(stream: &mut Stream, manager: &Arc<Manager>) {
+    stream.info.detail = Some("internal_redirect".into());
+    manager.finish(stream, None, None);
+    stream.under_way = Some(manager.begin(stream.info.protocol));
+    let info = &mut stream.info;
+    (info.status, info.attempts, info.flags, info.detail, info.end) = (0, 0, Flags::default(), None, None);
 }
 
 /// The filters that a request goes through. An upgrade goes on only where the route or the connection manager allows its kind, and through the

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     cluster::Cluster,
-    route::{Lookup, RouteMatch},
+    route::{Lookup, Redirected, RouteMatch},
     snapshot::Snapshot,
     stream_info::StreamInfo,
     worker::{Worker, timer::Deadline},
@@ -58,6 +58,8 @@ pub struct Stream {
     pub timer: Rc<RefCell<Deadline>>,
     /// The client's connection must close behind the answer (HTTP/1).
     pub close: bool,
+    /// What internal redirects have led it to.
+    pub redirected: Option<Box<Redirected>>,
     /// Interim answers (1xx) that go to the client before the final one.
     pub interim: Interim,
 }

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     duration::{GrpcTimeout, StreamDuration},
+    internal_redirect::InternalRedirectPolicy,
     matcher::{PathMatch, without_query},
     mirror::Mirror,
     mutation::HeaderMutations,
@@ -53,6 +54,8 @@ pub struct Forward {
     pub hedge: bool,
     /// `request_mirror_policies` of the route, else of the virtual host, else of the route configuration.
     pub mirrors: Option<Arc<Vec<Mirror>>>,
+    /// `internal_redirect_policy`
+    pub internal_redirect: Option<Box<InternalRedirectPolicy>>,
     /// `prefix_rewrite` or `regex_rewrite`
     pub path_rewrite: PathRewrite,
     /// `host_rewrite_literal` and its siblings
@@ -62,7 +65,7 @@ pub struct Forward {
     /// `cluster_not_found_response_code`; default 503.
     pub cluster_not_found_status: u16,
     /// `upgrade_configs`
-    pub upgrades: Vec<Upgrade>,
+    pub upgrades: Box<[Upgrade]>,
     /// `priority: HIGH`, which has circuit-breaker thresholds of its own.
     pub high_priority: bool,
 }
@@ -257,11 +260,12 @@ impl Forward {
             retry: None,
             hedge: false,
             mirrors: None,
+            internal_redirect: None,
             path_rewrite: PathRewrite::None,
             host_rewrite: HostRewrite::None,
             append_x_forwarded_host: false,
             cluster_not_found_status: 503,
-            upgrades: Vec::new(),
+            upgrades: Box::default(),
             high_priority: false,
         }
     }

@@ -6,6 +6,7 @@
 mod action;
 mod duration;
 mod index;
+mod internal_redirect;
 mod matcher;
 mod mirror;
 mod mutation;
@@ -22,6 +23,7 @@ pub use action::{
     WeightedCluster,
 };
 pub use duration::{GrpcTimeout, StreamDuration, set_grpc_timeout};
+pub use internal_redirect::{InternalRedirectPolicy, RedirectPredicate, Redirected};
 pub use matcher::{
     Conditions, CookieMatch, FilterStateMatch, HeaderMatch, HeaderTest, Lookup, PathMatch, QueryMatch, RuntimeFraction, TlsMatch,
 };

@@ -95,6 +95,14 @@ impl Source {
         self.0.as_ref().is_some_and(|r| r.borrow().overflowed)
     }
 
+    /// The body from its beginning, for another request; it must be whole and kept.
+    pub fn again(&self) -> Body {
+        match &self.0 {
+            Some(replay) => Body::stream(Again(std::mem::take(&mut replay.borrow_mut().kept).into_iter())),
+            None => Body::Empty,
+        }
+    }
+
     /// No further attempt will be made: what was kept is let go as it is sent.
     pub fn forget(&self) {
         if let Some(replay) = &self.0 {
@@ -121,6 +129,15 @@ impl Source {
     /// Why the client's body broke off.
     pub fn error(&self) -> Option<BodyError> {
         self.0.as_ref().and_then(|r| r.borrow().error.clone())
+    }
+}
+
+/// A body that was pulled before.
+struct Again(std::vec::IntoIter<Frame>);
+
+impl PollBody for Again {
+    fn poll_frame(&mut self, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
+        Poll::Ready(self.0.next().map(Ok))
     }
 }
 

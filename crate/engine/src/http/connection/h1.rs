@@ -278,6 +278,7 @@ async fn exchange(
         buffer_limit: connection.buffer_limit,
         timer: timer.clone(),
         close: false,
+        redirected: None,
         interim: interim.clone(),
     });
 

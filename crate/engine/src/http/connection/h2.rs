@@ -312,6 +312,7 @@ impl Exchange {
             buffer_limit: limit,
             timer: Rc::default(),
             close: false,
+            redirected: None,
             interim: interim.clone(),
         });
         let mut timer = Deadline::default();
