@@ -19,6 +19,7 @@ export default suite('upgrade-filters', [
   { name: 'filters: a kind that is not allowed', hcm: hcm(up('websocket', add('upgrade'))), send: [ws('spdy')], ...unseen },
   { name: 'filters: disabled, and enabled by the route', hcm: hcm({ ...up('websocket', add('upgrade')), enabled: false }), routes: [{ match: { prefix: '/' }, route: { cluster: '$u', upgrade_configs: [{ upgrade_type: 'websocket' }] } }], upstreams: { u: switching }, send: [ws('websocket'), 300] },
   { name: 'filters: disabled', hcm: hcm({ ...up('websocket', add('upgrade')), enabled: false }), send: [ws('websocket')], ...unseen },
+  { name: 'filters: an optional one that is implemented', hcm: { http_filters: [{ ...add('http'), is_optional: true }, router] }, send: [req('/')] },
   { name: 'refused: a kind twice', refused: 'upgrade_type', hcm: hcm(up('websocket'), up('WEBSOCKET')) },
   { name: 'refused: filters without a router', refused: 'router', hcm: hcm({ upgrade_type: 'websocket', filters: [add('x')] }) },
 ]);
