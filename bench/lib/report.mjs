@@ -33,7 +33,7 @@ export function printLarge(results, count) {
 }
 
 /** The targets, and whether this run met them. */
-export function printTargets({ h1, idle, large }) {
+export function printTargets({ h1, h2, mib, routes, idle, large }) {
   const rows = [];
   const target = (what, measured, limit, show) => {
     if (measured !== undefined && limit !== undefined && !Number.isNaN(measured)) rows.push([what, show(measured), show(limit), measured <= limit ? 'met' : 'not met']);
@@ -41,6 +41,9 @@ export function printTargets({ h1, idle, large }) {
   const us = (value) => `${value.toFixed(2)} us`;
   target("HTTP/1.1: CPU a request, at most 0.5x Envoy's", h1?.[US]?.cpuMicros, h1?.Envoy?.cpuMicros && h1.Envoy.cpuMicros * 0.5, us);
   target("HTTP/1.1: CPU a request, at most 1.1x nginx's", h1?.[US]?.cpuMicros, h1?.nginx?.cpuMicros && h1.nginx.cpuMicros * 1.1, us);
+  target("HTTP/2 in, HTTP/1.1 out: CPU a request, at most 0.55x Envoy's", h2?.[US]?.cpuMicros, h2?.Envoy?.cpuMicros && h2.Envoy.cpuMicros * 0.55, us);
+  target("1 MiB bodies: CPU a request, at most Envoy's", mib?.[US]?.cpuMicros, mib?.Envoy?.cpuMicros, us);
+  target('10,000 routes: CPU a request, at most 1.1x of one route', routes?.[US]?.cpuMicros, h1?.[US]?.cpuMicros && h1[US].cpuMicros * 1.1, us);
   target('an idle connection, at most 4 KB', idle?.[US]?.bytes, 4096, (value) => `${value.toFixed(0)} bytes`);
   target("large: start to first 200, at most a fifth of Envoy's", large?.[US]?.seconds, large?.Envoy?.seconds && large.Envoy.seconds / 5, (value) => `${value.toFixed(2)} s`);
   target("large: peak memory, at most a fifth of Envoy's", large?.[US]?.peak, large?.Envoy?.peak && large.Envoy.peak / 5, (value) => `${(value / MB).toFixed(1)} MB`);

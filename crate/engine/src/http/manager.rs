@@ -9,7 +9,7 @@ use super::{
     headers::{self, RequestContext, ResponseContext},
     local_reply::{LocalReplies, LocalReply},
     normalize,
-    settings::{ConnectionManager, Router},
+    settings::{ClientAddress, ConnectionManager, Router},
     stream::{Response, Stream},
 };
 use crate::{
@@ -100,7 +100,20 @@ fn edit_response(stream: &mut Stream, response: &mut Response) {
     stream.info.status = response.headers.status();
 }
 
+/// A client that this proxy meets first says in an absolute URL that its clear text is https: whoever believes that is deceived.
+fn check_scheme(stream: &Stream, manager: &Manager) -> Result<(), LocalReply> {
+    let first = matches!(manager.settings.client_address, ClientAddress::Peer { trusted_hops: 0, .. });
+    // HTTP/1 has a scheme only in an absolute URL.
+    let https = stream.info.protocol != Protocol::Http2 && stream.headers.get(Known::Scheme) == Some(b"https");
+    if first && https && stream.info.connection.tls.is_none() {
+        let reply = LocalReply::new(403, "Forbidden", "http1.https_url_on_plaintext_connection");
+        return Err(reply.flag(Flags::DOWNSTREAM_PROTOCOL_ERROR).closing());
+    }
+    Ok(())
+}
+
 async fn decide(stream: &mut Stream, manager: &Arc<Manager>, chain: &mut Chain) -> Result<Response, LocalReply> {
+    check_scheme(stream, manager)?;
     let port = stream.info.connection.local.port();
     normalize::normalize_request(&mut stream.headers, &manager.settings, port).inspect_err(|reply| manager.counts_path(reply))?;
     header_mutation::mutate_request(&manager.settings.early_mutations, &mut stream.headers, &stream.info);
