@@ -79,7 +79,7 @@ const suites = {
   parity: {
     what: 'the same bytes to real Envoy and to us',
     needs: [packages, commands, native, envoy],
-    run: () => countingProgram('parity', process.execPath, ['tests/parity/run.mjs'], { env, timeoutMs: 15 * MINUTE }),
+    run: () => countingProgram('parity', process.execPath, ['tests/parity/run.mjs'], { env, timeoutMs: 8 * MINUTE }),
   },
   conformance: {
     what: "others' conformance programs",

@@ -79,6 +79,7 @@ export default suite('http1', [
   { name: 'status line: 999', upstreams: up(R('999 Odd\r\ncontent-length: 0')), send: [req('/')] },
   { name: 'status line: no reason phrase', upstreams: up('HTTP/1.1 200\r\ncontent-length: 0\r\n\r\n'), send: [req('/')] },
   { name: 'status line: two digits', ...stricterAnswer('h1-status-line', 'HTTP/1.1 20 Unknown'), upstreams: up('HTTP/1.1 20 OK\r\ncontent-length: 0\r\n\r\n'), send: [req('/')] },
+  { name: 'status line: below 100', ...stricterAnswer('h1-status-line', 'HTTP/1.1 99 Unknown'), upstreams: up('HTTP/1.1 099 OK\r\ncontent-length: 0\r\n\r\n'), send: [req('/')] },
   { name: 'status line: four digits', ...stricterAnswer('h1-status-line', 'HTTP/1.1 2000 Unknown'), upstreams: up('HTTP/1.1 2000 OK\r\ncontent-length: 0\r\n\r\n'), send: [req('/')] },
   { name: 'status line: garbage', upstreams: up('hello there\r\n\r\n'), send: [req('/')] },
   { name: 'status line: HTTP/2.0', ...stricterAnswer('h1-status-line', 'HTTP/1.1 200 OK'), upstreams: up('HTTP/2.0 200 OK\r\ncontent-length: 0\r\n\r\n'), send: [req('/')] },

@@ -11,6 +11,7 @@ fn cluster(weights: &[u32]) -> Cluster {
         hostname: Arc::from(""),
         weight: *weight,
         metadata: None,
+        locality: None,
     };
     let discovery = Discovery::Static(weights.iter().enumerate().map(endpoint).collect());
     Cluster::new("c", Settings { discovery, ..Settings::default() }, &crate::stats::Store::with_workers(1), None)

@@ -188,6 +188,7 @@ fn carried_hosts(hosts: &HostSet, name: &DnsEndpoint) -> Vec<Endpoint> {
         hostname: name.hostname.clone(),
         weight: name.weight,
         metadata: name.metadata.clone(),
+        locality: name.locality.clone(),
     };
     hosts.entries().iter().filter(of_name).map(endpoint).collect()
 }
@@ -227,6 +228,7 @@ impl Work<'_> {
             hostname: name.hostname.clone(),
             weight: name.weight,
             metadata: name.metadata.clone(),
+            locality: name.locality.clone(),
         };
         let wanted = if self.dns.strict { addresses.len() } else { 1 };
         self.asked(at, Some(addresses.iter().take(wanted).map(endpoint).collect()));

@@ -10,7 +10,7 @@ use std::{
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, Value};
 
 /// Where a host is, as configuration or discovery tell it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -23,12 +23,25 @@ pub struct Endpoint {
     pub weight: u32,
     /// `metadata`
     pub metadata: Option<Arc<Metadata>>,
+    /// `locality` of the group that it is in.
+    pub locality: Option<Arc<Locality>>,
+}
+
+/// `Locality`: where a host runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Locality {
+    /// `region`
+    pub region: Box<str>,
+    /// `zone`
+    pub zone: Box<str>,
+    /// `sub_zone`
+    pub sub_zone: Box<str>,
 }
 
 impl Endpoint {
     /// An endpoint of weight 1 without a name.
     pub fn new(address: SocketAddr) -> Endpoint {
-        Endpoint { address, hostname: Arc::from(""), weight: 1, metadata: None }
+        Endpoint { address, hostname: Arc::from(""), weight: 1, metadata: None, locality: None }
     }
 }
 
@@ -44,6 +57,8 @@ pub struct Host {
     address: SocketAddr,
     /// The newest `metadata` of the endpoint.
     metadata: ArcSwapOption<Metadata>,
+    /// The newest `locality` of the endpoint.
+    locality: ArcSwapOption<Locality>,
     /// The newest address of a LOGICAL_DNS host, which stays one host whatever its name resolves to.
     moved: Option<ArcSwap<SocketAddr>>,
 }
@@ -57,6 +72,7 @@ impl Host {
             stats: HostStats::default(),
             address: endpoint.address,
             metadata: ArcSwapOption::new(endpoint.metadata.clone()),
+            locality: ArcSwapOption::new(endpoint.locality.clone()),
             moved: logical.then(|| ArcSwap::from_pointee(endpoint.address)),
         }
     }
@@ -71,10 +87,24 @@ impl Host {
         self.metadata.load_full()
     }
 
+    /// `locality` of the endpoint.
+    pub fn locality(&self) -> Option<Arc<Locality>> {
+        self.locality.load_full()
+    }
+
+    /// Whether its metadata mark it as canary (`envoy.lb`, `canary: true`).
+    pub fn is_canary(&self) -> bool {
+        let metadata = self.metadata.load();
+        metadata.as_ref().is_some_and(|m| m.namespace("envoy.lb").and_then(|lb| lb.0.get("canary")) == Some(&Value::Bool(true)))
+    }
+
     /// Takes over what an update says of the endpoint beside address and name.
     fn renew(&self, endpoint: &Endpoint) {
         if *self.metadata.load() != endpoint.metadata {
             self.metadata.store(endpoint.metadata.clone());
+        }
+        if *self.locality.load() != endpoint.locality {
+            self.locality.store(endpoint.locality.clone());
         }
     }
 
@@ -235,6 +265,7 @@ impl HostSet {
                     && entry.weight == endpoint.weight.max(1)
                     && entry.host.hostname == endpoint.hostname
                     && *entry.host.metadata.load() == endpoint.metadata
+                    && *entry.host.locality.load() == endpoint.locality
                     && entry.host.moved.is_none()
             })
     }

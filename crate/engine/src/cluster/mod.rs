@@ -22,7 +22,7 @@ use tokio::sync::watch;
 pub use circuit::{Circuit, Permit, Priority, RetryBudget, Thresholds};
 pub use dns::{DnsError, Resolvers, run_dns};
 pub use grpc::{GrpcCounters, GrpcProtocol, GrpcStats};
-pub use host::{ActiveConnection, ActiveRequest, Endpoint, Host, HostEntry, HostSet, HostStats, Outcome};
+pub use host::{ActiveConnection, ActiveRequest, Endpoint, Host, HostEntry, HostSet, HostStats, Locality, Outcome};
 pub use settings::{
     AutoSni, Discovery, DnsEndpoint, DnsSettings, Either, FailureRefresh, LookupFamily, ResolverConfig, Settings, Spoken, TcpKeepalive,
     UpstreamProtocol,

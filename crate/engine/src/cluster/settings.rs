@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use super::{circuit::Thresholds, host::Endpoint};
+use super::{
+    circuit::Thresholds,
+    host::{Endpoint, Locality},
+};
 use crate::{
     balance::Policy,
     http::{
@@ -221,6 +224,8 @@ pub struct DnsEndpoint {
     pub weight: u32,
     /// `metadata` of every address.
     pub metadata: Option<Arc<Metadata>>,
+    /// `locality` of every address.
+    pub locality: Option<Arc<Locality>>,
 }
 
 /// Exponential back-off after failed look-ups.

@@ -164,7 +164,8 @@ fn question(message: &[u8]) -> (String, u16, usize) {
 }
 
 fn dns(server: &DnsServer, names: &[&str]) -> DnsSettings {
-    let endpoint = |name: &&str| DnsEndpoint { name: (*name).into(), port: 80, hostname: (*name).into(), weight: 1, metadata: None };
+    let endpoint =
+        |name: &&str| DnsEndpoint { name: (*name).into(), port: 80, hostname: (*name).into(), weight: 1, metadata: None, locality: None };
     DnsSettings {
         strict: true,
         names: names.iter().map(endpoint).collect(),

@@ -34,8 +34,8 @@ use super::{
 use crate::{
     balance::Policy,
     cluster::{
-        AutoSni, Discovery, DnsEndpoint, DnsSettings, Either, Endpoint, FailureRefresh, LookupFamily, ResolverConfig, RetryBudget,
-        Settings, TcpKeepalive, Thresholds, UpstreamProtocol,
+        AutoSni, Discovery, DnsEndpoint, DnsSettings, Either, Endpoint, FailureRefresh, Locality, LookupFamily, ResolverConfig,
+        RetryBudget, Settings, TcpKeepalive, Thresholds, UpstreamProtocol,
     },
     http::header::HeaderName,
 };
@@ -222,7 +222,7 @@ fn endpoints(
     config: &Cluster,
     at: &At<'_>,
     issues: &mut Issues,
-    mut see: impl FnMut(&LbEndpoint, &str, &SocketAddress, &At<'_>, &mut Issues),
+    mut see: impl FnMut(&LbEndpoint, Option<&Arc<Locality>>, &str, &SocketAddress, &At<'_>, &mut Issues),
 ) {
     let Some(assignment) = &config.load_assignment else { return };
     let in_use = in_use(config);
@@ -233,6 +233,9 @@ fn endpoints(
         if locality.priority != 0 {
             issues.push(at.field("priority").unsupported("priorities are not implemented").got(locality.priority.to_string()));
         }
+        let place = locality.locality.as_ref().map(|l| {
+            Arc::new(Locality { region: l.region.as_str().into(), zone: l.zone.as_str().into(), sub_zone: l.sub_zone.as_str().into() })
+        });
         let list = at.field("lb_endpoints");
         for (i, endpoint) in locality.lb_endpoints.iter().enumerate() {
             let at = list.index(i);
@@ -250,7 +253,7 @@ fn endpoints(
             let at = at.field("address");
             match inner.address.as_ref().and_then(|a| a.address.as_ref()) {
                 Some(address::Address::SocketAddress(socket)) => {
-                    see(endpoint, &inner.hostname, socket, &at.field("socket_address"), issues)
+                    see(endpoint, place.as_ref(), &inner.hostname, socket, &at.field("socket_address"), issues)
                 }
                 Some(_) => issues.push(at.unsupported("only socket_address is implemented")),
                 None => issues.push(at.invalid("an endpoint needs an address")),
@@ -261,10 +264,11 @@ fn endpoints(
 
 fn static_endpoints(config: &Cluster, at: &At<'_>, issues: &mut Issues) -> Vec<Endpoint> {
     let mut found = Vec::new();
-    endpoints(config, at, issues, |endpoint, hostname, socket, at, issues| {
+    endpoints(config, at, issues, |endpoint, locality, hostname, socket, at, issues| {
         if let Some(address) = value::socket_address(socket, at, issues) {
             let weight = endpoint.load_balancing_weight.unwrap_or(1);
-            found.push(Endpoint { address, hostname: hostname.into(), weight, metadata: metadata::compile(endpoint.metadata.as_ref()) });
+            let metadata = metadata::compile(endpoint.metadata.as_ref());
+            found.push(Endpoint { address, hostname: hostname.into(), weight, metadata, locality: locality.cloned() });
         }
     });
     found
@@ -272,12 +276,13 @@ fn static_endpoints(config: &Cluster, at: &At<'_>, issues: &mut Issues) -> Vec<E
 
 fn dns(config: &Cluster, strict: bool, at: &At<'_>, issues: &mut Issues) -> DnsSettings {
     let mut names = Vec::new();
-    endpoints(config, at, issues, |endpoint, hostname, socket, at, issues| {
+    endpoints(config, at, issues, |endpoint, locality, hostname, socket, at, issues| {
         if let Some(port) = value::port(socket, at, issues) {
             let name: Arc<str> = socket.address.as_str().into();
             let hostname = if hostname.is_empty() { name.clone() } else { hostname.into() };
             let weight = endpoint.load_balancing_weight.unwrap_or(1);
-            names.push(DnsEndpoint { name, port, hostname, weight, metadata: metadata::compile(endpoint.metadata.as_ref()) });
+            let metadata = metadata::compile(endpoint.metadata.as_ref());
+            names.push(DnsEndpoint { name, port, hostname, weight, metadata, locality: locality.cloned() });
         }
     });
     if !strict && names.len() != 1 {

@@ -223,6 +223,8 @@ fn cluster_status(cluster: &Cluster) -> ClusterStatus {
             rq_timeout: stats.rq_timeout.load(Relaxed),
             rq_total: stats.rq_total.load(Relaxed),
             weight: entry.weight,
+            locality: host.locality().map(|l| [l.region.to_string(), l.zone.to_string(), l.sub_zone.to_string()]).unwrap_or_default(),
+            canary: host.is_canary(),
             ..HostStatus::new(host.address())
         }
     });

@@ -24,19 +24,20 @@ pub struct Answer {
     timer: Rc<RefCell<Deadline>>,
     started: Instant,
     internal: bool,
+    canary: bool,
 }
 
 impl Answer {
-    /// The body of the attempt's answer; nothing is left to pull where it has none.
+    /// The body of the attempt's answer; nothing is left to pull where it has none. Its time counts as internal or external, and as a canary's.
     pub fn body(
         attempt: Attempt,
         cluster: Arc<Cluster>,
         alt_stats: Option<AltClusterStats>,
         timer: Rc<RefCell<Deadline>>,
         started: Instant,
-        internal: bool,
+        (internal, canary): (bool, bool),
     ) -> Body {
-        let mut answer = Answer { attempt: Some(attempt), cluster, alt_stats, timer, started, internal };
+        let mut answer = Answer { attempt: Some(attempt), cluster, alt_stats, timer, started, internal, canary };
         if answer.attempt.as_mut().is_some_and(Attempt::end_if_over) {
             answer.finish();
             return Body::Empty;
@@ -48,9 +49,9 @@ impl Answer {
         if self.attempt.take().is_some() {
             self.timer.borrow_mut().set(None);
             let time = self.started.elapsed().as_millis() as u64;
-            self.cluster.stats.request_time(time, self.internal);
+            self.cluster.stats.request_time(time, self.internal, self.canary);
             if let Some(stats) = &self.alt_stats {
-                stats.request_time(time, self.internal);
+                stats.request_time(time, self.internal, self.canary);
             }
         }
     }

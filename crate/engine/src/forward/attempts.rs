@@ -38,6 +38,13 @@ pub struct Answered {
     pub attempt: Attempt,
 }
 
+impl Answered {
+    /// Whether a canary answered: the host is one, or the answer says so.
+    pub fn is_canary(&self) -> bool {
+        self.headers.get(Known::EnvoyUpstreamCanary) == Some(b"true") || self.attempt.host().is_canary()
+    }
+}
+
 /// The attempts at one request.
 pub struct Attempts<'a> {
     route: &'a RouteMatch,

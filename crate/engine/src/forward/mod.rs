@@ -151,6 +151,7 @@ fn respond(
     controls: &Controls<'_>,
 ) -> Response {
     charge_answer(stream, cluster, controls, &answered);
+    let canary = answered.is_canary();
     let Answered { mut headers, attempt } = answered;
     attempt.note(&mut stream.info);
     let now = Instant::now();
@@ -169,15 +170,15 @@ fn respond(
     if route.vhost().response_attempt_count {
         headers::set_number(&mut headers, Known::EnvoyAttemptCount, u64::from(stream.info.attempts));
     }
-    let body = Answer::body(attempt, cluster.clone(), controls.alt_stats.clone(), stream.timer.clone(), stream.info.started, internal);
+    let body =
+        Answer::body(attempt, cluster.clone(), controls.alt_stats.clone(), stream.timer.clone(), stream.info.started, (internal, canary));
     Response { headers, body }
 }
 
 /// Counts an answer that ends the attempts.
 fn charge_answer(stream: &Stream, cluster: &Cluster, controls: &Controls<'_>, answered: &Answered) {
     let status = answered.headers.status();
-    let canary = answered.headers.get(Known::EnvoyUpstreamCanary) == Some(b"true");
-    controls.count(cluster, status, stream.is_internal(), canary);
+    controls.count(cluster, status, stream.is_internal(), answered.is_canary());
     answered.attempt.host().finished(if status >= 500 { Outcome::Error } else { Outcome::Success });
 }
 

@@ -106,7 +106,7 @@ async fn send(mut stream: Stream, route: &RouteMatch, cluster: &Arc<Cluster>, so
     match outcome {
         Ok(answered) => {
             charge_answer(&stream, cluster, &controls, &answered);
-            let mut body = Answer::body(answered.attempt, cluster.clone(), None, timer, stream.info.started, true);
+            let mut body = Answer::body(answered.attempt, cluster.clone(), None, timer, stream.info.started, (true, false));
             while let Some(Ok(_)) = poll_fn(|cx| body.poll_frame(cx)).await {}
         }
         Err(Failure::NoHealthyHost) => charge_no_host(&stream, cluster, &controls),

@@ -125,6 +125,7 @@ stat_block! {
             upstream_cx_connect_ms: Milliseconds, upstream_cx_length_ms: Milliseconds, upstream_rq_per_cx: Unspecified,
         }
         lazy_histograms {
+            canary_upstream_rq_time = "canary.upstream_rq_time": Milliseconds,
             external_upstream_rq_time = "external.upstream_rq_time": Milliseconds,
             internal_upstream_rq_time = "internal.upstream_rq_time": Milliseconds, upstream_rq_time: Milliseconds,
         }
@@ -372,6 +373,7 @@ stat_block! {
             upstream_rq_completed,
         }
         lazy_histograms {
+            canary_upstream_rq_time = "canary.upstream_rq_time": Milliseconds,
             external_upstream_rq_time = "external.upstream_rq_time": Milliseconds,
             internal_upstream_rq_time = "internal.upstream_rq_time": Milliseconds, upstream_rq_time: Milliseconds,
         }
@@ -386,8 +388,11 @@ impl AltClusterStats {
     }
 
     /// Records the time of a request as [`ClusterStats::request_time`] does.
-    pub fn request_time(&self, ms: u64, internal: bool) {
+    pub fn request_time(&self, ms: u64, internal: bool, canary: bool) {
         self.upstream_rq_time().record(ms);
+        if canary {
+            self.canary_upstream_rq_time().record(ms);
+        }
         if internal { self.internal_upstream_rq_time().record(ms) } else { self.external_upstream_rq_time().record(ms) }
     }
 }
@@ -405,9 +410,12 @@ impl ClusterStats {
         self.0.count_retried(code);
     }
 
-    /// Records the time of a request in ms: `upstream_rq_time` and the same below `external.` or `internal.`.
-    pub fn request_time(&self, ms: u64, internal: bool) {
+    /// Records the time of a request in ms: `upstream_rq_time` and the same below `external.` or `internal.`, and `canary.`.
+    pub fn request_time(&self, ms: u64, internal: bool, canary: bool) {
         self.upstream_rq_time().record(ms);
+        if canary {
+            self.canary_upstream_rq_time().record(ms);
+        }
         if internal { self.internal_upstream_rq_time().record(ms) } else { self.external_upstream_rq_time().record(ms) }
     }
 }

@@ -110,7 +110,7 @@ fn lazy_blocks_and_histograms_appear_when_touched() {
     assert!(names(&store).iter().any(|(n, _)| n == "http2.rx_reset"));
     let cluster = ClusterStats::new(&store, "cluster.x");
     assert!(!names(&store).iter().any(|(n, _)| n.ends_with("upstream_rq_time")));
-    cluster.request_time(3, false);
+    cluster.request_time(3, false, false);
     let found: Vec<_> = names(&store).into_iter().map(|(n, _)| n).filter(|n| n.ends_with("upstream_rq_time")).collect();
     assert_eq!(found, ["cluster.x.external.upstream_rq_time", "cluster.x.upstream_rq_time"]);
 }

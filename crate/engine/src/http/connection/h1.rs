@@ -252,7 +252,10 @@ async fn exchange(
             info.request_end = Some(info.started);
         }
         if head.expect_continue && !settings.proxy_100_continue {
-            shared.io.output().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            // A client of HTTP/1.0 knows no interim answers.
+            if head.version != Protocol::Http10 {
+                shared.io.output().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            }
             request.remove(Known::Expect);
         }
     }
