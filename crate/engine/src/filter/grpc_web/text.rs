@@ -156,4 +156,30 @@ mod tests {
             assert_eq!(text, want, "pieces of {size}");
         }
     }
+
+    #[test]
+    fn text_in_pieces_is_text_as_a_whole() {
+        let words = ["=", "==", "AAAA", "aGk=", "\n", "*", "\0"];
+        plenipo_testkit::fuzz::fuzz(include_str!("../../../tests/corpus/grpc-web-text.txt"), &words, |input, numbers| {
+            let whole = decode(&input[..input.len() / 4 * 4]);
+            let (mut carry, mut decoded) = (BytesMut::new(), Some(Vec::new()));
+            for piece in numbers.cut(input) {
+                carry.extend_from_slice(piece);
+                let groups = carry.split_to(carry.len() / 4 * 4);
+                decoded = decoded.zip(decode(&groups)).map(|(mut all, more)| {
+                    all.extend(more);
+                    all
+                });
+            }
+            assert_eq!(decoded, whole);
+            // What was decoded is encoded and decoded to the same again, as messages or not.
+            let bytes = whole?;
+            let (mut once, mut pieces) = (ToText::new(Body::Empty), ToText::new(Body::Empty));
+            let text = once.encode(&bytes);
+            assert_eq!(numbers.cut(&bytes).into_iter().map(|piece| pieces.encode(piece)).collect::<String>(), text);
+            let back = decode(text.as_bytes()).expect("what is written can be read");
+            assert!(bytes.starts_with(&back));
+            Some((bytes.len(), back.len() == bytes.len()))
+        });
+    }
 }
