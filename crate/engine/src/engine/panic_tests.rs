@@ -1,4 +1,4 @@
-//! Panics on a worker: of a filter, which ends one stream or connection, and of the worker, which starts again.
+//! Panics on a worker: of a filter, which ends one stream or connection, and of the worker, which starts again; and streams that a filter recreates.
 
 use std::{
     rc::Rc,
@@ -20,7 +20,10 @@ use crate::{
     config::{self, Context as ConfigContext, issues::At},
     control::Kind,
     filter::{Filter, FilterFactory, RouteConfig, Verdict, chain::Link},
-    http::stream::{Response, Stream},
+    http::{
+        header::Known,
+        stream::{Response, Stream},
+    },
     listener::{
         FilterChain, Listener,
         filter_chain::{ChainMatcher, Traits},
@@ -56,6 +59,13 @@ impl Running {
     /// Runs this on the worker, outside of any stream.
     fn on_worker(&self, run: impl FnOnce(&Rc<Worker>) + Send + 'static) {
         self.tell(Message::Run(Box::new(run)));
+    }
+
+    /// Has the worker serve this listener in the place of the one that it has.
+    async fn listen(&self, listener: Listener) {
+        let (ack, done) = oneshot::channel();
+        self.tell(Message::Listen { key: self.at().to_string().into(), listener: Arc::new(listener), socket: None, ack: Some(ack) });
+        let _ = within(done).await;
     }
 
     fn tell(&self, message: Message) {
@@ -147,7 +157,7 @@ impl Filter for Panics {
 }
 
 /// The listener with the filter in its chain, as the worker gets it.
-fn with_filter(proxy: &Proxy, config: &plenipo_testkit::config::Listener) -> Listener {
+fn with_filter(proxy: &Proxy, config: &plenipo_testkit::config::Listener, factory: Arc<dyn FilterFactory>) -> Listener {
     let read = plenipo_api::read(Kind::Listener.message(), vec![Input::json(config.json().to_string())], &ReadOptions::default()).unwrap();
     let proto: plenipo_api::proto::envoy::config::listener::v3::Listener = prost::Message::decode(read.bytes).unwrap();
     let (stats, files) = (proxy.stats(), Files::for_validation());
@@ -169,7 +179,7 @@ fn with_filter(proxy: &Proxy, config: &plenipo_testkit::config::Listener) -> Lis
         panic!("no connection manager")
     };
     let mut manager = config::manager::compile(&typed.value, "listener.l", &context, &at, &mut issues).unwrap();
-    manager.filters.push(Link { factory: Arc::new(Panics), disabled: false });
+    manager.filters.push(Link { factory, disabled: false });
     let here = proxy.addresses()[0].address;
     let traits = Traits { local: here, remote: here, peer: here, server_name: "", tls: false, alpn: &[] };
     let entrance = listener.chains.find(&traits).unwrap().entrance.clone();
@@ -181,10 +191,7 @@ fn with_filter(proxy: &Proxy, config: &plenipo_testkit::config::Listener) -> Lis
 #[tokio::test]
 async fn a_panic_in_a_filter_ends_its_stream_alone() {
     let proxy = Running::start(&listener(), &[&Cluster::new("silent", &[])]).await;
-    let (ack, done) = oneshot::channel();
-    let listener = Arc::new(with_filter(&proxy.0, &listener()));
-    proxy.tell(Message::Listen { key: proxy.at().to_string().into(), listener, socket: None, ack: Some(ack) });
-    let _ = within(done).await;
+    proxy.listen(with_filter(&proxy.0, &listener(), Arc::new(Panics))).await;
 
     // HTTP/1: the connection closes without an answer.
     let mut other = Client::connect(proxy.at()).await;
@@ -211,5 +218,44 @@ async fn a_panic_in_a_filter_ends_its_stream_alone() {
         let (answer, _) = sender.send_request(request("/"), true).unwrap();
         assert_eq!(within(answer).await.unwrap().status().as_u16(), 200);
     }
+    until("nothing is under way", || proxy.stat("http.l.downstream_rq_active") == 0).await;
+}
+
+/// A filter that sends `/old` through the routes again as `/new`, and `/again` for ever.
+struct Recreates;
+
+impl FilterFactory for Recreates {
+    fn name(&self) -> &str {
+        "recreates"
+    }
+
+    fn create(&self, _: &[RouteConfig]) -> Option<Box<dyn Filter>> {
+        Some(Box::new(Recreates))
+    }
+}
+
+impl Filter for Recreates {
+    fn poll_request(&mut self, _: &mut Context<'_>, stream: &mut Stream) -> Poll<Verdict> {
+        Poll::Ready(match stream.headers.path() {
+            b"/old" => {
+                stream.headers.set(Known::Path, b"/new");
+                Verdict::Recreate
+            }
+            b"/again" => Verdict::Recreate,
+            _ => Verdict::Continue,
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_recreated_stream_is_routed_anew_and_not_for_ever() {
+    let config = plenipo_testkit::config::Listener::new("l").direct("/new", "new").direct("/", "old");
+    let proxy = Running::start(&config, &[]).await;
+    proxy.listen(with_filter(&proxy.0, &config, Arc::new(Recreates))).await;
+    let mut client = Client::connect(proxy.at()).await;
+    assert_eq!(client.get("/").await.text(), "old");
+    assert_eq!(client.get("/old").await.text(), "new");
+    assert_eq!(client.get("/again").await.status, 500);
+    assert_eq!(client.get("/old").await.text(), "new");
     until("nothing is under way", || proxy.stat("http.l.downstream_rq_active") == 0).await;
 }
