@@ -95,7 +95,7 @@ test('discovery.yaml: a Service name, HTTP/2 in clear text to its pods, followed
   assert.ok(dns.questions.includes(`A ${SERVICE_NAME}`), dns.questions.join('\n'));
 
   // DNS is asked again every 5 s (Envoy's default): the old pod must serve so long.
-  const load = startLoad(URL, { rate: 100, seconds: 20, headers: { host: 'app.local' } });
+  const load = startLoad(URL, { rate: 500, seconds: 20, headers: { host: 'app.local' } });
   await sleep(500);
   await pods.pod('pod-b', '192.168.231.22', { protocol: 'http2' });
   await pods.remove('pod-a');
