@@ -54,8 +54,9 @@ beat.unref();
 for (const s of suites) {
   const cases = s.cases.filter(wanted);
   if (cases.length === 0) continue;
-  const groups = s.alone ? cases.map(c => [c]) : [cases];
-  await pool(groups, s.alone ? 4 : 1, group => runGroup(s, group));
+  const alone = cases.filter(c => s.alone || c.refused !== undefined); // what is refused would take the others of its configuration along
+  const together = cases.filter(c => !alone.includes(c));
+  await pool([together, ...alone.map(c => [c])].filter(group => group.length), 4, group => runGroup(s, group));
 }
 clearInterval(beat);
 if (flag('--write-gaps')) writeGaps();

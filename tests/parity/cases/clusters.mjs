@@ -57,8 +57,8 @@ export default [suite('clusters', [
   { name: 'connect timeout: retried', upstreams: { u: { make: blackhole } }, clusters: { u: { connect_timeout: '0.3s' } }, routes: retry({ retry_on: 'connect-failure', num_retries: 1 }), send: [req('/'), { res: 1 }], ...H },
 
   // circuit breakers
-  { name: 'circuit breaker: max_pending_requests', clusters: { u: { circuit_breakers: { thresholds: [{ max_connections: 1, max_pending_requests: 1 }] } } }, upstreams: { u: replies([600, ok()]) }, client: burst(3), ...H, logLines: 3, viewLog: sorted },
-  { name: 'circuit breaker: max_requests', clusters: { u: { circuit_breakers: { thresholds: [{ max_requests: 1 }] } } }, upstreams: { u: replies([600, ok()]) }, client: burst(2), ...H, logLines: 2, viewLog: sorted },
+  { name: 'circuit breaker: max_pending_requests', clusters: { u: { circuit_breakers: { thresholds: [{ max_connections: 1, max_pending_requests: 1 }] } } }, upstreams: { u: replies([1200, ok()]) }, client: burst(3), ...H, logLines: 3, viewLog: sorted },
+  { name: 'circuit breaker: max_requests', clusters: { u: { circuit_breakers: { thresholds: [{ max_requests: 1 }] } } }, upstreams: { u: replies([1200, ok()]) }, client: burst(2), ...H, logLines: 2, viewLog: sorted },
   { name: 'circuit breaker: max_connections queues the rest', clusters: { u: { circuit_breakers: { thresholds: [{ max_connections: 1 }] } } }, upstreams: { u: replies([200, ok()]) }, client: burst(3) },
   { name: 'circuit breaker: max_retries', clusters: { u: { circuit_breakers: { thresholds: [{ max_retries: 0 }] } } }, upstreams: { u: replies(fail()) }, routes: retry({ retry_on: '5xx', num_retries: 3 }), send: [req('/')], ...H },
   { name: 'circuit breaker: priority HIGH has its own', clusters: { u: { circuit_breakers: { thresholds: [{ priority: 'HIGH', max_requests: 0 }, { priority: 'DEFAULT', max_requests: 5 }] } } }, routes: [{ match: { prefix: '/h' }, route: { cluster: '$u', priority: 'HIGH' } }, { match: all, route: { cluster: '$u' } }], send: [req('/h'), { res: 1 }, req('/d')] },
@@ -69,7 +69,7 @@ export default [suite('clusters', [
     differs: { id: 'stale-connection-retry', envoy: t => t.includes('503 UC'), plenipo: t => t.includes('three') && !t.includes('503') } },
   { name: 'stale connection: POST is never sent twice', upstreams: { u: replies(ok('one'), { end: true }, ok('three')) }, send: [req('/1'), { res: 1 }, 100, req('/2', '', 'body'), { res: 1 }], ...H, logLines: 2 },
   { name: 'stale connection: a first connection that closes is not retried', upstreams: { u: replies({ end: true }, ok('two')) }, send: [req('/1'), { res: 1 }], ...H },
-  { name: 'stale connection: part of an answer came, no retry', upstreams: { u: replies(ok('one'), ['HTTP/1.1 200 OK\r\n', 50, { reset: true }], ok('three')) }, send: [req('/1'), { res: 1 }, 100, req('/2'), { res: 1 }], ...H, logLines: 2 },
+  { name: 'stale connection: part of an answer came, no retry', upstreams: { u: replies(ok('one'), ['HTTP/1.1 200 OK\r\n', 50, { reset: true }], ok('three')) }, send: [req('/1'), { res: 1 }, 300, req('/2'), { res: 1 }], ...H, logLines: 2 },
 ]), suite('retries', [
   { name: 'retries 5xx: until it works', upstreams: { u: replies(fail(), fail(500), ok('good')) }, routes: retry({ retry_on: '5xx', num_retries: 3 }), send: [req('/')], ...H },
   { name: 'retries 5xx: gives up after num_retries, default 1', upstreams: { u: replies(fail(), fail(502), ok('good')) }, routes: retry({ retry_on: '5xx' }), send: [req('/')], ...H },
@@ -79,7 +79,7 @@ export default [suite('clusters', [
   { name: 'retries 5xx: connection refused and reset count too', upstreams: { u: replies({ end: true }, ok('good')) }, routes: retry({ retry_on: '5xx' }), send: [req('/')], ...H },
   { name: 'retries 5xx: attempt count header', vhosts: [{ name: 'v', domains: ['*'], include_request_attempt_count: true, include_attempt_count_in_response: true, routes: retry({ retry_on: '5xx', num_retries: 2 }) }], upstreams: { u: replies(fail(), fail(), ok('good')) }, send: [req('/')] },
   { name: 'retries 5xx: refused while the body is too big to keep', listener: { per_connection_buffer_limit_bytes: 1024 }, upstreams: { u: replies(fail(), ok('good')) }, routes: retry({ retry_on: '5xx' }), client: async ctx => { const c = await ctx.connect(); c.write(`POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 100000\r\n\r\n`); await ctx.sleep(100); for (let i = 0; i < 100; i++) { c.write('x'.repeat(1000)); } await c.response(); }, viewUpstream: saw => saw.map(w => ({ ...w, bytes: w.bytes.split('\r\n')[0] })), ...H },
-  { name: 'retries 5xx: while the request body is still coming', upstreams: { u: repliesAtHead(fail()) }, routes: retry({ retry_on: '5xx', num_retries: 1 }), send: ['POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 6\r\n\r\nabc', 600, 'def', { res: 1 }], ...H },
+  { name: 'retries 5xx: while the request body is still coming', upstreams: { u: repliesAtHead(fail()) }, routes: retry({ retry_on: '5xx', num_retries: 1 }), send: ['POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 6\r\n\r\nabc', 1000, 'def', { res: 1 }], ...H },
   { name: 'retries 5xx: an answer that began is not retried', upstreams: { u: replies(['HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nab', 50, { reset: true }], ok('good')) }, routes: retry({ retry_on: '5xx,reset' }), send: [req('/')], ...H },
   { name: 'retries 5xx: on the virtual host', vhosts: [{ name: 'v', domains: ['*'], retry_policy: { retry_on: '5xx', num_retries: 2 }, routes: [{ match: all, route: { cluster: '$u' } }] }], upstreams: { u: replies(fail(), fail(), ok('good')) }, send: [req('/')], ...H },
   { name: 'retries 5xx: HEAD', upstreams: { u: replies('HTTP/1.1 503 X\r\ncontent-length: 3\r\n\r\n', 'HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n') }, routes: retry({ retry_on: '5xx' }), send: ['HEAD / HTTP/1.1\r\nHost: a.test\r\n\r\n'], ...H },
@@ -105,7 +105,7 @@ function sorted(text) { return text.split('\n').filter(Boolean).sort().join('\n'
 function burst(n) {
   return async ctx => {
     const cs = [];
-    for (let i = 0; i < n; i++) { const c = await ctx.connect(); c.write(req(`/${i}`)); cs.push(c); await ctx.sleep(60); }
+    for (let i = 0; i < n; i++) { const c = await ctx.connect(); c.write(req(`/${i}`)); cs.push(c); await ctx.sleep(150); }
     await Promise.all(cs.map(c => c.response()));
   };
 }

@@ -27,11 +27,13 @@ const frames = (...list) => ({ ...view, client: async ctx => {
   const c = await ctx.connect();
   await written(c, [Buffer.from(F.PREFACE), F.settings(), ...list]);
 } });
+/** Waits until `n` streams have their HEADERS. */
+const answered = (c, n) => c.until(() => F.describe(c.text).filter(l => l.startsWith('HEADERS')).length >= n);
 /** A client that does not read while it sends. */
 const deaf = (...list) => ({ client: async ctx => {
   const c = await ctx.connect('main', { hidden: true });
   c.write(Buffer.concat([Buffer.from(F.PREFACE), F.settings()]));
-  await sleep(50);
+  await sleep(300);
   c.socket.pause();
   for (const x of list) { if (typeof x === 'number') await sleep(x); else c.write(x); }
   await sleep(500);
@@ -56,17 +58,17 @@ export default [suite('h2-floods', [
   { name: 'PRIORITY: 200 with one stream', ...slow, ...frames(F.headers(1, F.get()), join(200, priority)), ...H },
   { name: 'PRIORITY: 201 with one stream', ...slow, ...frames(F.headers(1, F.get()), join(201, priority)), ...H },
   { name: 'PRIORITY: 101 without a stream', ...frames(join(101, priority)), ...H },
-  { name: 'PRIORITY: 100 behind an answered stream', ...frames(F.headers(1, F.get()), 200, join(100, priority)), ...H },
-  { name: 'PRIORITY: 101 behind an answered stream', ...frames(F.headers(1, F.get()), 200, join(101, priority)), ...H },
+  { name: 'PRIORITY: 100 behind an answered stream', ...frames(F.headers(1, F.get()), 700, join(100, priority)), ...H },
+  { name: 'PRIORITY: 101 behind an answered stream', ...frames(F.headers(1, F.get()), 700, join(101, priority)), ...H },
   { name: 'PRIORITY: a limit of 1', ...hcm({ max_inbound_priority_frames_per_stream: 1 }), ...slow, ...frames(F.headers(1, F.get()), join(3, priority)), ...H },
   { name: 'PRIORITY: a limit of 1, kept', ...hcm({ max_inbound_priority_frames_per_stream: 1 }), ...slow, ...frames(F.headers(1, F.get()), join(2, priority)), ...H },
   { name: 'PRIORITY: a limit of 0', ...hcm({ max_inbound_priority_frames_per_stream: 0 }), ...frames(F.headers(1, F.get()), priority), ...H },
   { name: 'WINDOW_UPDATE: 7 with one stream', ...slow, ...frames(F.headers(1, F.get()), join(7, update(0))), ...H },
   { name: 'WINDOW_UPDATE: 8 with one stream', ...slow, ...frames(F.headers(1, F.get()), join(8, update(0))), ...H },
   { name: 'WINDOW_UPDATE: 6 without a stream', ...frames(join(6, update(0))), ...H },
-  { name: 'WINDOW_UPDATE: 25 behind an answer of one or two DATA frames', ...frames(F.headers(1, F.get()), 300, join(25, update(0))), ...H },
-  { name: 'WINDOW_UPDATE: 48 behind an answer of one or two DATA frames', ...frames(F.headers(1, F.get()), 300, join(48, update(0))), ...H },
-  { name: 'WINDOW_UPDATE: a limit of 1 for a DATA frame', ...hcm({ max_inbound_window_update_frames_per_data_frame_sent: 1 }), ...frames(F.headers(1, F.get()), 300, join(10, update(0))), ...H },
+  { name: 'WINDOW_UPDATE: 25 behind an answer of one or two DATA frames', ...frames(F.headers(1, F.get()), 700, join(25, update(0))), ...H },
+  { name: 'WINDOW_UPDATE: 48 behind an answer of one or two DATA frames', ...frames(F.headers(1, F.get()), 700, join(48, update(0))), ...H },
+  { name: 'WINDOW_UPDATE: a limit of 1 for a DATA frame', ...hcm({ max_inbound_window_update_frames_per_data_frame_sent: 1 }), ...frames(F.headers(1, F.get()), 700, join(10, update(0))), ...H },
   { name: 'empty DATA: one', ...frames(open(), F.data(1, '', false), F.data(1, 'x')), ...H },
   { name: 'empty DATA: two', ...frames(open(), F.data(1, '', false), F.data(1, '', false), F.data(1, 'x')), ...H },
   { name: 'empty DATA: two with data between', ...frames(F.headers(1, F.get('/', [['content-length', '2']], 'POST'), { end: false }), F.data(1, '', false), F.data(1, 'y', false), F.data(1, '', false), F.data(1, 'x')), ...H },
@@ -92,7 +94,7 @@ export default [suite('h2-floods', [
   { name: 'rapid reset: 249 streams', upstreams: { u: replies([3000, ok()]) }, client: async ctx => { const c = await ctx.connect('main', { hidden: true }); c.write(Buffer.concat([Buffer.from(F.PREFACE), F.settings()])); for (let i = 0; i < 249; i++) { c.write(F.headers(1 + 2 * i, F.get())); await sleep(1); c.write(F.rst(1 + 2 * i)); } await c.settle(800); return { state: c.state }; }, viewUpstream: () => [], stats: [/downstream_rq_too_many_premature_resets/] },
   { name: 'rapid reset: 251 streams', upstreams: { u: replies([3000, ok()]) }, client: async ctx => { const c = await ctx.connect('main', { hidden: true }); c.write(Buffer.concat([Buffer.from(F.PREFACE), F.settings()])); for (let i = 0; i < 251; i++) { c.write(F.headers(1 + 2 * i, F.get())); await sleep(1); c.write(F.rst(1 + 2 * i)); } await c.settle(800); return { open: c.state === 'open' }; }, viewUpstream: () => [], stats: [/downstream_rq_too_many_premature_resets/] },
   { name: 'rapid reset: 240 streams in one write', upstreams: { u: replies([3000, ok()]) }, client: async ctx => { const c = await ctx.connect('main', { hidden: true }); c.write(Buffer.concat([Buffer.from(F.PREFACE), F.settings(), join(240, i => Buffer.concat([F.headers(1 + 2 * i, F.get()), F.rst(1 + 2 * i)]))])); await c.settle(800); return { state: c.state }; }, viewUpstream: () => [], stats: [/downstream_rq_too_many_premature_resets/] },
-  { name: 'rapid reset: 260 streams that were answered', routes: [{ match: { prefix: '/' }, direct_response: { status: 200 } }], upstreams: {}, client: async ctx => { const c = await ctx.connect('main', { hidden: true }); c.write(Buffer.concat([Buffer.from(F.PREFACE), F.settings()])); for (let i = 0; i < 260; i++) { c.write(F.headers(1 + 2 * i, F.get('/', [], 'POST'), { end: false })); await sleep(2); c.write(F.rst(1 + 2 * i)); } await c.settle(500); return { state: c.state }; }, stats: [/downstream_rq_too_many_premature_resets/] },
+  { name: 'rapid reset: 260 streams that were answered', routes: [{ match: { prefix: '/' }, direct_response: { status: 200 } }], upstreams: {}, client: async ctx => { const c = await ctx.connect('main', { hidden: true }); c.write(Buffer.concat([Buffer.from(F.PREFACE), F.settings()])); for (let i = 0; i < 260; i++) { c.write(F.headers(1 + 2 * i, F.get('/', [], 'POST'), { end: false })); await answered(c, i + 1); c.write(F.rst(1 + 2 * i)); } await c.settle(500); return { state: c.state }; }, stats: [/downstream_rq_too_many_premature_resets/] },
   // of an upstream
   { name: 'upstream: PRIORITY', ...fromUpstream({}, join(300, priority), answer) },
   { name: 'upstream: PRIORITY under a limit of 1', ...fromUpstream({ max_inbound_priority_frames_per_stream: 1 }, join(3, priority), 100, answer) },
@@ -106,13 +108,12 @@ export default [suite('h2-floods', [
     const counted = {};
     for (const [name, bytes] of Object.entries({
       priority: [F.headers(1, F.get()), join(201, priority)], update: [F.headers(1, F.get()), join(8, update(0))], empty: [open(), join(2, F.data(1, '', false))],
-      control: [join(2000, F.settings([]))], reset: [F.headers(1, F.get()), 50, F.rst(1), 50], trailers: [open(), F.data(1, 'x', false), F.headers(1, [['x-t', '1']])], goaway: [F.data(0, 'x')] })) {
+      control: [join(2000, F.settings([]))], reset: [F.headers(1, F.get()), 300, F.rst(1), 300], trailers: [open(), F.data(1, 'x', false), F.headers(1, [['x-t', '1']])], goaway: [F.data(0, 'x')] })) {
       const c = await ctx.connect('main', { hidden: true });
       c.write(Buffer.concat([Buffer.from(F.PREFACE), F.settings()]));
       for (const x of bytes) { if (typeof x === 'number') await sleep(x); else c.write(x); }
       await c.until(() => false, 300);
       c.destroy();
-      await sleep(100);
       counted[name] = (await ctx.admin('/stats')).split('\n').filter(l => /^http2\./.test(l) && !/: 0$/.test(l) && !/: P|No recorded/.test(l));
     }
     return counted;

@@ -39,7 +39,7 @@ export default suite('h2-options', [
   { name: 'underscores: dropped', ...underscores('DROP_HEADER'), ...frames(F.headers(1, F.get('/', [['x_a', '1'], ['x-b', '2'], ['y_', '3']]))), ...H },
   { name: 'underscores: rejected', ...underscores('REJECT_REQUEST'), ...frames(F.headers(1, F.get('/', [['x_a', '1']])), 100, F.headers(3, F.get('/3'))), ...H, logLines: 2 },
   { name: 'max_concurrent_streams: one stream too many', ...hcm({ max_concurrent_streams: 2 }), upstreams: { u: replies([700, ok()]) }, ...frames(Buffer.concat([1, 3, 5].map(n => F.headers(n, F.get(`/${n}`)))), 1500), viewUpstream: () => [], view: t => F.describe(t).map(l => l.split('\n')[0]).sort().join('\r\n') },
-  { name: 'connection_keepalive: a client that answers', ...hcm({ connection_keepalive: { interval: '0.2s', timeout: '0.3s' } }), client: listens(1200, true) },
+  { name: 'connection_keepalive: a client that answers', ...hcm({ connection_keepalive: { interval: '0.2s', timeout: '1.5s' } }), client: listens(2000, true) },
   { name: 'connection_keepalive: a client that does not', ...hcm({ connection_keepalive: { interval: '0.2s', timeout: '0.3s' } }), client: listens(1800, false) },
   { name: 'max_connection_duration: an idle connection', hcm: { common_http_protocol_options: { max_connection_duration: '0.3s' }, drain_timeout: '0.2s' }, client: async ctx => ({ open: (await listens(1800, true)(ctx)).open }), stats: [/downstream_cx_max_duration_reached/] },
   { name: 'idle_timeout: closes a connection without streams', hcm: { common_http_protocol_options: { idle_timeout: '0.3s' }, drain_timeout: '0.2s' }, client: async ctx => ({ open: (await listens(1800, true)(ctx)).open }), stats: [/downstream_cx_idle_timeout/] },

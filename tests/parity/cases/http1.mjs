@@ -50,7 +50,7 @@ export default suite('http1', [
     return { ys: count(c.text, 'y') - count(c.text.split('\r\n\r\n')[0], 'y') };
   }, view: t => t.split('\r\n\r\n')[0] },
   { name: 'bodies: early answer before the request body is done', upstreams: { u: repliesAtHead(ok('early')) }, send: ['POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10\r\n\r\nabc', { res: 1 }] },
-  { name: 'bodies: early answer and then the rest of the request body', upstreams: { u: repliesAtHead(ok('early')) }, send: ['POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 6\r\n\r\nabc', { res: 1 }, 'def', 50, req('/2')] },
+  { name: 'bodies: early answer and then the rest of the request body', upstreams: { u: repliesAtHead(ok('early')) }, send: ['POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 6\r\n\r\nabc', { res: 1 }, 'def', 500, req('/2')] },
   { name: 'bodies: early answer to a chunked request', upstreams: { u: repliesAtHead(ok('early')) }, send: ['POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n', { res: 1 }] },
   { name: 'bodies: answer longer than its content-length', upstreams: up(R('200 OK\r\ncontent-length: 2', 'okHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil'), ok('next')), send: [req('/1'), { res: 1 }, 100, req('/2'), { res: 1 }] },
   { name: 'bodies: upstream closes in the middle of a content-length body', upstreams: up([R('200 OK\r\ncontent-length: 10', 'abc'), 50, { end: true }]), send: [req('/')] },
@@ -109,7 +109,7 @@ export default suite('http1', [
   { name: 'upstream answer: resets without a byte', upstreams: up({ reset: true }), send: [req('/')] },
   { name: 'upstream answer: half a head and close', upstreams: up(['HTTP/1.1 200 OK\r\ncontent-le', 50, { end: true }]), send: [req('/')] },
   { name: 'upstream answer: 101 that nobody asked for', ...stricterAnswer('h1-unasked-101', 'HTTP/1.1 101 Switching Protocols'), upstreams: up(R('101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade')), send: [req('/')] },
-  { name: 'upstream answer: unsolicited bytes on an idle connection', upstreams: up([ok('one'), 100, 'HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n'], ok('two')), send: [req('/1'), { res: 1 }, 300, req('/2'), { res: 1 }] },
+  { name: 'upstream answer: unsolicited bytes on an idle connection', upstreams: up([ok('one'), 100, 'HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n'], ok('two')), send: [req('/1'), { res: 1 }, 700, req('/2'), { res: 1 }] },
 
   // header names, order, duplicates, bytes
   { name: 'header bytes: order and duplicates of the answer', upstreams: up(R('200 OK\r\nX-B: 1\r\nX-A: 2\r\nSet-Cookie: a=1\r\nx-b: 3\r\nSet-Cookie: b=2\r\nContent-Length: 2', 'ok')), send: [req('/')] },
@@ -152,7 +152,7 @@ export default suite('http1', [
   // a client that goes away
   { name: 'client goes away: FIN while the upstream thinks', upstreams: up([1500, ok('late')]), send: [req('/'), 300, { fin: 1 }] },
   { name: 'client goes away: RST while the upstream thinks', upstreams: up([1500, ok('late')]), send: [req('/'), 300, { rst: 1 }, 700] },
-  { name: 'client goes away: in the middle of its own body', upstreams: up(ok()), send: ['POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 100\r\n\r\nabc', 300, { rst: 1 }, 500] },
+  { name: 'client goes away: in the middle of its own body', upstreams: up(ok()), send: ['POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 100\r\n\r\nabc', 500, { rst: 1 }, 500] },
   { name: 'client goes away: in the middle of the answer', upstreams: up(async wire => { wire.write(R('200 OK\r\ncontent-length: 10', 'abc')); await sleep(1500); wire.write('defg'); }), send: [req('/'), { has: 'abc' }, { rst: 1 }, 500] },
 
   // codec_type

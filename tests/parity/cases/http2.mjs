@@ -1,6 +1,6 @@
 // HTTP/2 on both sides, gRPC with trailers, and hostile frames.
 import { suite, req, h2, h2upstream, toU } from '../lib/suite.mjs';
-import { replies, ok, RawUpstream } from '../lib/raw.mjs';
+import { replies, ok, sleep, RawUpstream } from '../lib/raw.mjs';
 import { h2request, h2answer, h2ok } from '../lib/h2.mjs';
 import * as F from '../lib/h2frames.mjs';
 import { h2says } from '../lib/differ.mjs';
@@ -49,7 +49,7 @@ export default [suite('http2', [
   { name: 'h2 downstream: chunked answer', upstreams: { u: replies('HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n') }, client: h2c([{}]) },
   { name: 'h2 downstream: 1 MiB both ways', upstreams: { u: replies(ok('z'.repeat(big))) }, client: async ctx => { const s = await ctx.h2(); const r = await h2request(s, { ':method': 'POST' }, { body: 'y'.repeat(big) }); return { status: r.headers?.find(h => h[0] === ':status')?.[1], down: r.body.length, up: ctx.upstreams.u.wires[0].text.split('y').length - 1 }; }, viewUpstream: () => [] },
   { name: 'h2 downstream: local replies', routes: [{ match: { path: '/d' }, direct_response: { status: 418, body: { inline_string: 'tea' } } }, { match: { path: '/r' }, redirect: { path_redirect: '/n' } }, { match: { path: '/dead' }, route: { cluster: '$dead' } }], upstreams: { dead: 'refuse' }, client: h2c([{ ':path': '/d' }], [{ ':path': '/r' }], [{ ':path': '/dead' }], [{ ':path': '/none' }], [{ ':path': '/d', ':method': 'HEAD' }]) },
-  { name: 'h2 downstream: early answer resets the request body', upstreams: { u: async wire => { await wire.head(); wire.write(ok('early')); } }, client: h2c([{ ':method': 'POST' }, { body: 'part', hold: true, ms: 2500 }]) },
+  { name: 'h2 downstream: early answer resets the request body', upstreams: { u: async wire => { await wire.head(); await sleep(300); wire.write(ok('early')); } }, client: h2c([{ ':method': 'POST' }, { body: 'part', hold: true, ms: 2500 }]) },
   { name: 'h2 downstream: upstream closes in the middle of the body', upstreams: { u: replies(['HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc', 100, { end: true }]) }, client: h2c([{}]) },
   { name: 'h2 downstream: client resets while the upstream thinks', upstreams: { u: replies([1500, ok()]) }, client: async ctx => { const s = await ctx.h2(); const p = h2request(s, {}, { ms: 400 }); return p; }, ...H },
   { name: 'h2 downstream: 100-continue', client: h2c([{ ':method': 'POST', expect: '100-continue' }, { body: 'body' }]) },
@@ -81,7 +81,7 @@ export default [suite('http2', [
   { name: 'h2 upstream: GOAWAY, then a new connection', ...U2, upstreams: { u: h2(async (stream, r, up) => { await h2ok()(stream, r); if (up.requests.length === 1) stream.session.goaway(0); }) }, send: [req('/1'), { res: 1 }, 300, req('/2'), { res: 1 }] },
   { name: 'h2 upstream: speaks HTTP/1 instead', ...U2, upstreams: { u: replies(ok()) }, send: [req('/')], ...H, viewUpstream: () => [] },
   { name: 'h2 upstream: refused connection', ...U2, upstreams: { u: 'refuse' }, send: [req('/')], ...H },
-  { name: 'h2 upstream: early answer', ...U2, upstreams: { u: h2(async stream => h2answer(stream, { body: 'early' })) }, send: ['POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10\r\n\r\nabc', { res: 1 }] },
+  { name: 'h2 upstream: early answer', ...U2, upstreams: { u: h2(async stream => { await sleep(300); h2answer(stream, { body: 'early' }); }) }, send: ['POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10\r\n\r\nabc', { res: 1 }] },
   { name: 'h2 upstream: 100 and 103 from it', ...U2, upstreams: { u: h2(async (stream, r) => { stream.additionalHeaders({ ':status': 103, link: '</x>' }); await h2ok()(stream, r); }) }, send: [req('/')] },
   { name: 'h2 upstream: 1 MiB down', ...U2, upstreams: { u: h2(h2ok({ body: 'z'.repeat(big) })) }, client: async ctx => { const c = await ctx.connect('main', { hidden: true }); c.write(req('/')); const t = await c.response(); return { z: t.split('z').length - 1 }; } },
   { name: 'h2 upstream: the initial frames', ...U2, upstreams: { u: answerFrames(F.headers(1, [[':status', '204']])) }, send: [req('/')], ...seeFrames },
@@ -174,9 +174,9 @@ export default [suite('http2', [
   { name: 'gRPC: request trailers reach the upstream', ...U2, upstreams: { u: h2(h2ok({ trailers: { 'grpc-status': '0' } })) }, client: h2c([GRPC, { body: grpcMessage('ping'), trailers: { 'x-client-trailer': 'yes' } }]) },
   { name: 'gRPC: server streaming in pieces', ...U2, upstreams: { u: h2(async stream => { stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true, sendDate: false }); stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' })); for (let i = 0; i < 3; i++) { stream.write(grpcMessage(`m${i}`)); await new Promise(r => setTimeout(r, 50)); } stream.end(); }) }, client: h2c([GRPC, { body: grpcMessage('ping') }]) },
   { name: 'gRPC: bidirectional, the answer begins before the request ends', ...U2, upstreams: { u: h2(async stream => { stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true, sendDate: false }); stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' })); stream.on('data', d => stream.write(d)); stream.on('end', () => stream.end()); }) },
-    client: async ctx => { const s = await ctx.h2(); const st = s.request({ ':authority': 'a.test', ...GRPC }); const out = []; let t; st.on('trailers', h => { t = h['grpc-status']; }); st.on('data', d => out.push(d.toString('latin1'))); st.write(grpcMessage('1')); await ctx.sleep(200); const first = out.join(''); st.end(grpcMessage('2')); await new Promise(r => st.once('close', r)); return { first, all: out.join(''), status: t }; } },
+    client: async ctx => { const s = await ctx.h2(); const st = s.request({ ':authority': 'a.test', ...GRPC }); const out = []; let t; st.on('trailers', h => { t = h['grpc-status']; }); st.on('data', d => out.push(d.toString('latin1'))); st.write(grpcMessage('1')); await Promise.race([new Promise(r => st.once('data', r)), ctx.sleep(8000)]); const first = out.join(''); st.end(grpcMessage('2')); await new Promise(r => st.once('close', r)); return { first, all: out.join(''), status: t }; } },
   { name: 'gRPC: upstream resets in the middle', ...U2, upstreams: { u: answerFrames(F.headers(1, [[':status', '200'], ['content-type', 'application/grpc']], { end: false }), F.data(1, grpcMessage('m'), false), F.rst(1, 2)) }, client: h2c([GRPC, { body: grpcMessage('ping') }]), ...H, ...seeFrames },
-  { name: 'gRPC: upstream resets before the answer', ...U2, upstreams: { u: h2(async stream => stream.close(2)) }, client: h2c([GRPC, { body: grpcMessage('ping') }]), ...H },
+  { name: 'gRPC: upstream resets before the answer', ...U2, upstreams: { u: h2(async stream => { await sleep(300); stream.close(2); }) }, client: h2c([GRPC, { body: grpcMessage('ping') }]), ...H },
   { name: 'gRPC: client cancels', ...U2, upstreams: { u: h2(async () => {}) }, client: h2c([GRPC, { body: grpcMessage('ping'), ms: 400 }]), ...H },
   { name: 'gRPC: no route', routes: [], client: h2c([GRPC, { body: grpcMessage('ping') }]), ...H },
   { name: 'gRPC: no healthy upstream', clusters: { u: { ...h2upstream(), endpoints: [] } }, client: h2c([GRPC, { body: grpcMessage('ping') }]), ...H },

@@ -27,7 +27,7 @@ const together = (...paths) => async ctx => {
   })));
   return all;
 };
-const slowH2 = h2(async (stream, request) => { await sleep(300); if (!stream.destroyed) h2answer(stream); });
+const slowH2 = h2(async (stream, request) => { await sleep(700); if (!stream.destroyed) h2answer(stream); });
 const countSessions = { viewUpstream: saw => ({ sessions: saw.sessions, requests: [] }) };
 
 const trusted = { common_tls_context: { validation_context: { trusted_ca: { filename: '${certs}/ca.crt' } } } };

@@ -202,11 +202,12 @@ export function replies(...responses) {
   };
 }
 
-/** Like replies, but answers as soon as the head is there, without reading the body. */
+/** Like replies, but answers before the body is over: 300 ms after the head, so that what the client sent with it has come too. */
 export function repliesAtHead(...responses) {
   return async (wire, upstream) => {
     const head = await wire.head(30000);
     if (head === null) { wire.end(); return; }
+    await sleep(300);
     await act(wire, responses[Math.min(upstream.count++, responses.length - 1)], head);
     await wire.until(() => false, 30000);
     wire.end();
@@ -219,7 +220,7 @@ async function act(wire, step, request) {
   if (typeof step === 'number') return sleep(step);
   if (typeof step === 'function') return act(wire, await step(wire, request) ?? [], request);
   if (step.end) { wire.end(); return; }
-  if (step.reset) { await sleep(30); wire.reset(); }
+  if (step.reset) { await sleep(300); wire.reset(); } // a RST takes along what was sent before and is not read yet
 }
 
 /** A response with a content-length body. `headers` is text lines ending in \r\n. */

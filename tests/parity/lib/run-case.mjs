@@ -5,6 +5,9 @@ import { h2connect } from './h2.mjs';
 import { adminGet } from './proxy.mjs';
 import { render } from './outcome.mjs';
 
+/** How long after the last byte, in ms, everything that it sets off (an upstream's connection closed, a counter, a log line) is taken to be there. */
+const SET_OFF = 300;
+
 export async function runCase(c, prepared, proxy) {
   const wires = [];
   const sessions = [];
@@ -16,7 +19,11 @@ export async function runCase(c, prepared, proxy) {
   const port = name => name === 'admin' ? proxy.adminPort : prepared.listenerPorts[name];
   const ctx = {
     proxy, sleep, upstreams: prepared.upstreams, port, id: c.id,
-    admin: (url, method) => adminGet(proxy.adminPort, url, method),
+    /** An admin page. What an answer sets off (a counter, a host's state) may come a moment after its last byte: reading waits for it. */
+    async admin(url, method) {
+      if (method !== 'POST') await sleep(SET_OFF);
+      return adminGet(proxy.adminPort, url, method);
+    },
     /** A client connection; its bytes and state become part of the outcome unless `hidden`. */
     async connect(name = 'main', { hidden = false, note: text, ...options } = {}) {
       const wire = await connect(port(name), options);
@@ -36,7 +43,7 @@ export async function runCase(c, prepared, proxy) {
     async stat(name, test, ms = 5000) {
       const deadline = Date.now() + ms;
       for (;;) {
-        const line = (await this.admin('/stats')).split('\n').find(l => l.startsWith(`${name.replace('ID', c.id)}: `));
+        const line = (await adminGet(proxy.adminPort, '/stats')).split('\n').find(l => l.startsWith(`${name.replace('ID', c.id)}: `));
         const value = line === undefined ? undefined : Number(line.split(': ')[1]);
         if (test(value) || Date.now() > deadline) return value;
         await sleep(30);
@@ -51,8 +58,8 @@ export async function runCase(c, prepared, proxy) {
   }
   const wait = c.settle ?? 2000;
   await Promise.race([Promise.all(wires.map(w => w.settle(wait))), sleep(10000)]); // one that never falls silent
-  await sleep(300); // what the end of the client's connection sets off upstream needs a moment
-  await quiet(prepared, 150);
+  await sleep(SET_OFF);
+  await quiet(prepared, SET_OFF);
   const clients = wires.map(w => ({ bytes: c.view ? c.view(w.text) : w.text, state: w.state === 'reset' ? 'closed' : w.state, note: w.note }));
   const upstreams = Object.fromEntries(Object.entries(prepared.upstreams).map(([n, u]) => [n, c.viewUpstream ? c.viewUpstream(u.saw()) : sawOf(u)]));
   const outcome = { clients, upstreams, ...(extra !== undefined && { extra }) };
@@ -107,10 +114,12 @@ async function statLines(c, ctx) {
 
 async function logText(c, prepared) {
   const want = c.logLines ?? 1;
-  for (let i = 0; i < 60; i++) {
-    const text = fs.existsSync(prepared.log) ? fs.readFileSync(prepared.log, 'latin1') : '';
-    if (text.split('\n').length > want) return (c.viewLog ? c.viewLog(text) : text);
-    await sleep(50);
+  const read = () => fs.existsSync(prepared.log) ? fs.readFileSync(prepared.log, 'latin1') : '';
+  for (let i = 0, text = read(); i < 15; i++) {
+    await sleep(SET_OFF);
+    const now = read();
+    if (now === text && now.split('\n').length > want) return (c.viewLog ? c.viewLog(now) : now); // all lines, and no more came
+    text = now;
   }
-  return fs.existsSync(prepared.log) ? fs.readFileSync(prepared.log, 'latin1') : '(no log)';
+  return read() || '(no log)';
 }
