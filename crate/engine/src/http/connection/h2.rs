@@ -1,10 +1,8 @@
 //! Serves the streams of one HTTP/2 client connection.
 
 use std::{
-    cell::Cell,
     future::{Future, poll_fn},
     rc::Rc,
-    sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -12,27 +10,28 @@ use std::{
 use bytes::Bytes;
 use h2::{RecvStream, SendStream, server};
 
-use super::{Connection, limits::Limits, linger::Lingering, note_broken, send_buffer};
+use super::{
+    Connection,
+    exchange::{ClientStream, Exchange, Received, Words},
+    linger::Lingering,
+    send_buffer,
+};
 use crate::{
-    access_log::LogType,
     error::Flags,
     http::{
         body::{Body, BodyError, Frame, PollBody},
         convert,
         frames::{Flood, Role, Watch, Watched, WatchedStream},
         h1,
-        header::{HeaderList, Known},
+        header::HeaderList,
         io::Meter,
         keepalive::{self, PingNow},
-        local_reply::{LocalReply, is_grpc},
-        manager::{self, Manager},
         settings::Underscores,
-        stream::{Interim, Response, Stream},
     },
     stats::{Http2Stats, HttpStats},
     stream_info::{Protocol, StreamInfo},
     transport::Transport,
-    worker::{Worker, signal::Signal, timer::Deadline},
+    worker::timer::Deadline,
 };
 
 /// How many streams may be reset by the client before they were begun; the limit on those that are reset too early comes first.
@@ -172,26 +171,25 @@ async fn run(mut h2: server::Connection<Watched<Lingering>, Bytes>, connection: 
             stats.downstream_cx_drain_close().inc();
             goodbye(&mut h2, &watch);
         }
-        let stream = Exchange {
-            worker: connection.worker.clone(),
-            signal: connection.listening.signal().clone(),
-            respond,
-            watched: watch.stream(),
-            sent: 0,
-        };
         let (head, body) = request.into_parts();
+        let mut stream = H2Stream { respond, body: None, watched: watch.stream() };
         if !is_acceptable(&head) {
-            let mut respond = stream.respond;
-            respond.send_reset(h2::Reason::PROTOCOL_ERROR);
+            stream.respond.send_reset(h2::Reason::PROTOCOL_ERROR);
             continue;
         }
+        let exchange = Exchange::new(connection.worker.clone(), connection.listening.signal().clone(), stream);
         let mut info = StreamInfo::new(connection.info.clone(), Protocol::Http2, connection.worker.random.next());
         let mut request = convert::request_from_http(&head);
         if settings.underscores != Underscores::Allow && !underscores(&mut request, settings.underscores, &watch.stats) {
-            stream.refuse(&connection.manager, &mut info, "http2.unexpected_underscore");
+            exchange.refuse(&connection.manager, &mut info, H2Stream::WORDS.underscore);
             continue;
         }
-        let serving = stream.serve(connection.manager.clone(), request, body, info, connection.buffer_limit);
+        let received = Rc::new(Received::default());
+        let body = (!body.is_end_stream()).then(|| {
+            let body = RequestBody { body, data_over: false, received: received.clone(), watch: watch.clone() };
+            Body::stream(body)
+        });
+        let serving = exchange.serve(connection.manager.clone(), request, body, received, info, connection.buffer_limit);
         connection.worker.spawn(serving);
     }
     destroyed(stats, by_peer && !draining, watch.active() > 0 || watch.has_lost());
@@ -242,249 +240,86 @@ fn underscores(request: &mut HeaderList, action: Underscores, stats: &Http2Stats
     true
 }
 
-/// One stream's way through the connection manager.
-struct Exchange {
-    worker: Rc<Worker>,
-    signal: Rc<Signal>,
+/// The client's side of one stream.
+struct H2Stream {
     respond: server::SendResponse<Bytes>,
+    /// The answer's body, once it has begun.
+    body: Option<SendStream<Bytes>>,
     watched: WatchedStream,
-    sent: u64,
 }
 
-/// What a request's body tells the stream.
-#[derive(Default)]
-struct Received {
-    bytes: Cell<u64>,
-    ended: Cell<Option<Instant>>,
-    /// Why the client's side broke off.
-    reset: Cell<Option<Flags>>,
-}
+impl ClientStream for H2Stream {
+    const WORDS: Words =
+        Words { protocol: Protocol::Http2, too_many_headers: "http2.too_many_headers", underscore: "http2.unexpected_underscore" };
 
-/// Why a stream ended without an answer.
-enum Stop {
-    /// By the client (`DR`), or with its connection (`DC`).
-    Reset(Flags),
-    Reply(LocalReply),
-}
+    fn broken_off(&self) -> Option<Flags> {
+        self.watched.watch().flood().map(|_| Flags::DOWNSTREAM_CONNECTION_TERMINATION)
+    }
 
-impl Exchange {
-    /// Resets a stream whose head must not be served, as Envoy's codec does, and logs it.
-    fn refuse(mut self, manager: &Arc<Manager>, info: &mut StreamInfo, detail: &'static str) {
-        let _under_way = manager.begin(Protocol::Http2);
+    fn send_interim(&mut self, headers: &HeaderList) {
+        let _ = self.respond.send_informational(convert::response_to_http(headers));
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Flags> {
+        let reset = match &mut self.body {
+            Some(body) => body.poll_reset(cx),
+            None => self.respond.poll_reset(cx),
+        };
+        reset.map(|reset| match reset {
+            // The library's own, for a body that is not as long as its head says.
+            Ok(h2::Reason::PROTOCOL_ERROR) => Flags::DOWNSTREAM_PROTOCOL_ERROR,
+            Ok(_) => Flags::DOWNSTREAM_REMOTE_RESET,
+            Err(_) => Flags::DOWNSTREAM_CONNECTION_TERMINATION,
+        })
+    }
+
+    fn send_head(&mut self, headers: &HeaderList, end: bool) -> Result<(), BodyError> {
+        let head = convert::response_to_http(headers);
+        self.body = Some(self.respond.send_response(head, end).map_err(|_| BodyError::ClientGone)?);
+        Ok(())
+    }
+
+    fn poll_send(&mut self, data: &mut Bytes, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(Err(BodyError::ClientGone)) };
+        let room = std::task::ready!(room(body, data.len(), cx)).ok_or(BodyError::ClientGone)?;
+        let piece = data.split_to(room.min(data.len()));
+        Poll::Ready(body.send_data(piece, false).map_err(|_| BodyError::ClientGone))
+    }
+
+    fn send_end(&mut self, trailers: Option<&HeaderList>) -> Result<(), BodyError> {
+        let Some(body) = &mut self.body else { return Err(BodyError::ClientGone) };
+        match trailers {
+            Some(trailers) => body.send_trailers(convert::to_map(trailers)),
+            None => body.send_data(Bytes::new(), true),
+        }
+        .map_err(|_| BodyError::ClientGone)
+    }
+
+    fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn reset(&mut self) {
         self.respond.send_reset(h2::Reason::INTERNAL_ERROR);
-        manager.stats.downstream_rq_rx_reset().inc();
-        info.flags.insert(Flags::DOWNSTREAM_REMOTE_RESET);
-        info.detail = Some(detail.into());
-        info.end = Some(Instant::now());
-        manager.log(LogType::DownstreamEnd, info, None, None, None);
     }
 
-    async fn serve(mut self, manager: Arc<Manager>, mut request: HeaderList, body: RecvStream, mut info: StreamInfo, limit: usize) {
-        let settings = &manager.settings;
-        let received = Rc::new(Received::default());
-        let body = if body.is_end_stream() {
-            info.request_end = Some(info.started);
-            Body::Empty
-        } else {
-            let watch = self.watched.watch().clone();
-            Body::stream(RequestBody { body, data_over: false, received: received.clone(), watch })
-        };
-        let whole = info.request_end.is_some();
-        let too_many = request.len() > settings.max_headers_count;
-        let interim = Interim::default();
-        if !settings.proxy_100_continue && request.get(Known::Expect).is_some_and(|v| v.eq_ignore_ascii_case(b"100-continue")) {
-            request.remove(Known::Expect);
-            let mut headers = HeaderList::new();
-            headers.set_status(100);
-            interim.push(headers);
-        }
-        let mut stream = Box::new(Stream {
-            grpc: is_grpc(&request),
-            headers: request,
-            body,
-            info,
-            route_cleared: false,
-            snapshot: self.worker.snapshot(),
-            under_way: Some(manager.begin(Protocol::Http2)),
-            manager: manager.clone(),
-            worker: self.worker.clone(),
-            random: self.worker.random.next(),
-            buffer_limit: limit,
-            timer: Rc::default(),
-            close: false,
-            redirected: None,
-            interim: interim.clone(),
-        });
-        let mut timer = Deadline::default();
-        let mut limits = Limits::new(&mut timer, interim.clone(), &manager, stream.info.started);
-        let outcome = if too_many {
-            manager.stats.downstream_rq_too_large().inc();
-            Err(Stop::Reply(LocalReply::new(431, "Request Header Fields Too Large", "http2.too_many_headers")))
-        } else {
-            self.answer(&mut stream, &received, whole, &interim, &mut limits).await
-        };
-        let note = |info: &mut StreamInfo| {
-            info.bytes_received = received.bytes.get();
-            info.request_end = info.request_end.or(received.ended.get());
-        };
-        note(&mut stream.info);
-        let mut response = match outcome {
-            Ok(response) => response,
-            Err(Stop::Reset(flag)) => {
-                manager.stats.downstream_rq_rx_reset().inc();
-                match self.watched.watch().flood() {
-                    Some(flood) => {
-                        stream.info.flags.insert(Flood::FLAG);
-                        stream.info.detail = Some(flood.detail().into());
-                    }
-                    None => {
-                        stream.info.flags.insert(flag);
-                        stream.info.detail = Some("http2.remote_reset".into());
-                    }
-                }
-                if flag == Flags::DOWNSTREAM_CONNECTION_TERMINATION {
-                    self.watched.watch().lose();
-                }
-                if flag == Flags::DOWNSTREAM_REMOTE_RESET && stream.info.started.elapsed() < PREMATURE {
-                    self.watched.premature_reset();
-                }
-                manager.finish(&mut stream, None, None);
-                return;
+    fn note_reset(&mut self, flag: Flags, info: &mut StreamInfo) {
+        match self.watched.watch().flood() {
+            Some(flood) => {
+                info.flags.insert(Flood::FLAG);
+                info.detail = Some(flood.detail().into());
             }
-            Err(Stop::Reply(reply)) => manager::reply(&mut stream, reply),
-        };
-        stream.info.response_start = Some(Instant::now());
-        manager.answers(stream.info.status);
-        if stream.info.request_end.is_none() {
-            manager.stats.downstream_rq_response_before_rq_complete().inc();
-        }
-        let mut trailers = None;
-        let result = self.send(&mut response, &mut trailers, &mut limits, &manager).await;
-        // A tunnel's upstream side breaks off with the client's.
-        let lost = result.is_err() && received.reset.get() == Some(Flags::DOWNSTREAM_CONNECTION_TERMINATION);
-        let result = if lost { Err(BodyError::ClientGone) } else { result };
-        if let Err(BodyError::Upstream(_) | BodyError::Timeout(_)) = &result {
-            // The reset would overtake what came before it: the connection's task first gets its turn to send that.
-            for _ in 0..2 {
-                tokio::task::yield_now().await;
-            }
-            self.respond.send_reset(h2::Reason::INTERNAL_ERROR);
-        }
-        stream.info.bytes_sent = self.sent;
-        note(&mut stream.info);
-        // An answer that is whole before its request: the library resets the stream with NO_ERROR once all of it is sent.
-        if let Err(error) = result {
-            note_broken(&mut stream.info, &manager, &error);
-            if lost {
-                stream.info.detail = Some("downstream_remote_disconnect".into());
-            }
-            match error {
-                BodyError::ClientGone => manager.stats.downstream_rq_rx_reset().inc(),
-                BodyError::ClientProtocol(_) | BodyError::Refused { .. } => {}
-                BodyError::Upstream(_) | BodyError::Timeout(_) => manager.stats.downstream_rq_tx_reset().inc(),
+            None => {
+                info.flags.insert(flag);
+                info.detail = Some("http2.remote_reset".into());
             }
         }
-        drop(std::mem::take(&mut response.body));
-        manager.finish(&mut stream, Some(&response.headers), trailers.as_ref());
-    }
-
-    async fn answer(
-        &mut self,
-        stream: &mut Stream,
-        received: &Received,
-        whole: bool,
-        interim: &Interim,
-        limits: &mut Limits<'_>,
-    ) -> Result<Response, Stop> {
-        let manager = stream.manager.clone();
-        let mut serving = Box::pin(manager::serve(stream));
-        poll_fn(|cx| {
-            if self.watched.watch().flood().is_some() {
-                // Nothing of what a flood came with goes on.
-                return Poll::Ready(Err(Stop::Reset(Flags::DOWNSTREAM_CONNECTION_TERMINATION)));
-            }
-            let answer = serving.as_mut().poll(cx);
-            for headers in interim.take() {
-                let _ = self.respond.send_informational(convert::response_to_http(&headers));
-            }
-            if let Poll::Ready(response) = answer {
-                return Poll::Ready(received.reset.get().map_or(Ok(response), |flag| Err(Stop::Reset(flag))));
-            }
-            if let Some(flag) = received.reset.get() {
-                return Poll::Ready(Err(Stop::Reset(flag)));
-            }
-            match self.respond.poll_reset(cx) {
-                // The library's own, for a body that is not as long as its head says.
-                Poll::Ready(Ok(h2::Reason::PROTOCOL_ERROR)) => return Poll::Ready(Err(Stop::Reset(Flags::DOWNSTREAM_PROTOCOL_ERROR))),
-                Poll::Ready(Ok(_)) => return Poll::Ready(Err(Stop::Reset(Flags::DOWNSTREAM_REMOTE_RESET))),
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(Stop::Reset(Flags::DOWNSTREAM_CONNECTION_TERMINATION))),
-                Poll::Pending if self.signal.ended() => return Poll::Ready(Err(Stop::Reset(Flags::DOWNSTREAM_CONNECTION_TERMINATION))),
-                Poll::Pending => {}
-            }
-            let complete = whole || received.ended.get().is_some();
-            let passed = std::task::ready!(limits.poll(received.bytes.get(), complete, cx));
-            Poll::Ready(Err(Stop::Reply(passed.reply(complete, &manager))))
-        })
-        .await
-    }
-
-    async fn send(
-        &mut self,
-        response: &mut Response,
-        trailers_seen: &mut Option<HeaderList>,
-        limits: &mut Limits<'_>,
-        manager: &Manager,
-    ) -> Result<(), BodyError> {
-        let end = response.body.is_end();
-        let head = convert::response_to_http(&response.headers);
-        let mut send = self.respond.send_response(head, end).map_err(|_| BodyError::ClientGone)?;
-        if end {
-            return Ok(());
+        if flag == Flags::DOWNSTREAM_CONNECTION_TERMINATION {
+            self.watched.watch().lose();
         }
-        limits.answering();
-        let mut waiting: Option<Bytes> = None;
-        poll_fn(|cx| {
-            loop {
-                if let Some(data) = &mut waiting {
-                    match room(&mut send, data.len(), cx) {
-                        Poll::Ready(Some(room)) => {
-                            let piece = data.split_to(room.min(data.len()));
-                            self.sent += piece.len() as u64;
-                            if data.is_empty() {
-                                waiting = None;
-                            }
-                            if send.send_data(piece, false).is_err() {
-                                return Poll::Ready(Err(BodyError::ClientGone));
-                            }
-                            continue;
-                        }
-                        Poll::Ready(None) => return Poll::Ready(Err(BodyError::ClientGone)),
-                        Poll::Pending => response.body.poll_background(cx),
-                    }
-                } else {
-                    match response.body.poll_frame(cx) {
-                        Poll::Ready(Some(Ok(Frame::Data(data)))) => {
-                            waiting = Some(data);
-                            continue;
-                        }
-                        Poll::Ready(Some(Ok(Frame::Trailers(trailers)))) => {
-                            let sent = send.send_trailers(convert::to_map(&trailers)).map_err(|_| BodyError::ClientGone);
-                            *trailers_seen = Some(trailers);
-                            return Poll::Ready(sent);
-                        }
-                        Poll::Ready(None) => return Poll::Ready(send.send_data(Bytes::new(), true).map_err(|_| BodyError::ClientGone)),
-                        Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
-                        Poll::Pending => {}
-                    }
-                }
-                if send.poll_reset(cx).is_ready() || self.signal.ended() {
-                    return Poll::Ready(Err(BodyError::ClientGone));
-                }
-                let passed = std::task::ready!(limits.poll(self.sent, true, cx));
-                return Poll::Ready(Err(passed.broken(manager)));
-            }
-        })
-        .await
+        if flag == Flags::DOWNSTREAM_REMOTE_RESET && info.started.elapsed() < PREMATURE {
+            self.watched.premature_reset();
+        }
     }
 }
 

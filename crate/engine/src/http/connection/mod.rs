@@ -1,5 +1,6 @@
 //! One client connection: which protocol it speaks, and the loop that serves its requests.
 
+mod exchange;
 mod h1;
 mod h2;
 mod limits;
