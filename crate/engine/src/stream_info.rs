@@ -143,6 +143,8 @@ pub struct StreamInfo {
     pub upstream_failure: Option<String>,
     /// The cluster that the route chose.
     pub cluster: Option<Arc<Cluster>>,
+    /// The virtual cluster that the request belongs to, where it has a name.
+    pub virtual_cluster: Option<Arc<str>>,
     /// The host of the last attempt.
     pub host: Option<Arc<Host>>,
     /// The route that matched.
@@ -182,6 +184,7 @@ impl StreamInfo {
             upstream_protocol: None,
             upstream_failure: None,
             cluster: None,
+            virtual_cluster: None,
             host: None,
             route: None,
             attempts: 0,

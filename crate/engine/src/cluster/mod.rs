@@ -28,7 +28,7 @@ pub use settings::{
     UpstreamProtocol,
 };
 
-use crate::stats::{AltClusterStats, ClusterConfigStats, ClusterEndpointStats, ClusterStats, Http1Stats, Http2Stats, Store};
+use crate::stats::{AltClusterStats, ClusterConfigStats, ClusterEndpointStats, ClusterStats, Http1Stats, Http2Stats, Store, ZoneStats};
 
 /// Stats of a cluster's codecs; of each that may be spoken.
 pub struct CodecStats {
@@ -61,6 +61,8 @@ pub struct Cluster {
     pub config_stats: ClusterConfigStats,
     /// Stats under other names, which requests ask for (`x-envoy-upstream-alt-stat-name`).
     alt_stats: Mutex<HashMap<Box<str>, AltClusterStats>>,
+    /// `cluster.<name>.zone.<zone of this proxy>.<zone>`, by the zones of hosts that have answered.
+    zones: ArcSwap<HashMap<Box<str>, ZoneStats>>,
     store: Store,
     hosts: ArcSwap<HostSet>,
     /// Held by whoever changes the hosts.
@@ -98,6 +100,7 @@ impl Cluster {
             grpc_stats: GrpcStats::new(store),
             config_stats: ClusterConfigStats::new(store, &prefix),
             alt_stats: Mutex::default(),
+            zones: ArcSwap::default(),
             store: store.clone(),
             name,
             settings,
@@ -143,6 +146,22 @@ impl Cluster {
         }
         let stats = AltClusterStats::new(&self.store, &format!("{}.{name}", self.stats.block().prefix()));
         known.insert(name.into(), stats.clone());
+        Some(stats)
+    }
+
+    /// Where answers of a host are counted by its zone; nothing where this proxy, or the host, is in none.
+    pub fn zone_stats(&self, host: &Host) -> Option<ZoneStats> {
+        let from = self.settings.local_zone.as_deref()?;
+        let locality = host.locality().filter(|locality| !locality.zone.is_empty())?;
+        if let Some(known) = self.zones.load().get(&locality.zone) {
+            return Some(known.clone());
+        }
+        let stats = ZoneStats::new(&self.store, &format!("{}.zone.{from}.{}", self.stats.block().prefix(), locality.zone));
+        self.zones.rcu(|zones| {
+            let mut zones = HashMap::clone(zones);
+            zones.insert(locality.zone.clone(), stats.clone());
+            zones
+        });
         Some(stats)
     }
 

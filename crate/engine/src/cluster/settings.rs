@@ -56,6 +56,8 @@ pub struct Settings {
     pub tcp_keepalive: Option<TcpKeepalive>,
     /// `metadata`
     pub metadata: Option<Arc<Metadata>>,
+    /// `node.locality.zone` of this proxy; absent where it has none.
+    pub local_zone: Option<Arc<str>>,
 }
 
 impl Default for Settings {
@@ -79,6 +81,7 @@ impl Default for Settings {
             auto_sni: None,
             tcp_keepalive: None,
             metadata: None,
+            local_zone: None,
         }
     }
 }

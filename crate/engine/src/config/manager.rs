@@ -57,7 +57,7 @@ pub fn compile(config: &[u8], listener: &str, context: &Context<'_>, at: &At<'_>
     } else {
         let at = at.field("route_config");
         // Two of one field are one message in two parts.
-        let table = route::compile(&tables.concat(), &at, &mut filter::compile_route, issues)?;
+        let table = route::compile(&tables.concat(), context.stats, &at, &mut filter::compile_route, issues)?;
         if table.settings.validate_clusters.unwrap_or(true) {
             route::unknown_clusters(&table, &at, context.cluster_exists, issues);
         }

@@ -38,8 +38,9 @@ use crate::{
     http::header::HeaderName,
     route::{
         Action, Choice, Connect, Destination, DomainError, Domains, FilterConfigs, Forward, GrpcTimeout, Mirror, PathMatch, PerFilter,
-        RequireTls, RetryPolicy, Route, RouteConfig, RouteTable, StreamDuration, TableSettings, Tree, Upgrade, VirtualHost,
+        RequireTls, RetryPolicy, Route, RouteConfig, RouteTable, StreamDuration, TableSettings, Tree, Upgrade, VirtualCluster, VirtualHost,
     },
+    stats::{RequestGroupStats, Store},
 };
 
 /// Where filters of one level are configured: name of the filter, its configuration, the place.
@@ -48,13 +49,13 @@ pub type CompileFilter<'f> = dyn FnMut(&str, &prost_types::Any, &At<'_>, &mut Is
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 const DEFAULT_BODY_LIMIT: u32 = 4096;
 
-/// Compiles an encoded `RouteConfiguration` that stands at `at`. `filters` compiles the per-route configuration of a filter. The
+/// Compiles an encoded `RouteConfiguration` that stands at `at`; its stats are registered in `stats`. `filters` compiles the per-route configuration of a filter. The
 /// table is to be used only if no error was added to `issues`; there is none where the bytes cannot be decoded.
-pub fn compile(config: &[u8], at: &At<'_>, filters: &mut CompileFilter<'_>, issues: &mut Issues) -> Option<RouteTable> {
+pub fn compile(config: &[u8], stats: &Store, at: &At<'_>, filters: &mut CompileFilter<'_>, issues: &mut Issues) -> Option<RouteTable> {
     let (config, hosts) = any::decode_without::<RouteConfiguration>(config, "virtual_hosts", at, issues)?;
     let body_limit = config.max_direct_response_body_size_bytes.unwrap_or(DEFAULT_BODY_LIMIT);
     let mirrors = mirror::compile(&config.request_mirror_policies, &at.field("request_mirror_policies"), issues);
-    let mut compiler = Compiler { filters, issues, body_limit, mirrors };
+    let mut compiler = Compiler { filters, issues, stats, body_limit, mirrors };
     compiler.table(&config, &hosts, at)
 }
 
@@ -111,12 +112,15 @@ fn unknown_shadows(mirrors: Option<&[Mirror]>, at: &At<'_>, known: &impl Fn(&str
 struct Compiler<'c, 'f> {
     filters: &'c mut CompileFilter<'f>,
     issues: &'c mut Issues,
+    stats: &'c Store,
     body_limit: u32,
     mirrors: Option<Arc<Vec<Mirror>>>,
 }
 
 /// What routes without their own have from their virtual host.
 struct Inherited {
+    /// `vhost.<name>`
+    stats_prefix: String,
     retry: Option<Arc<RetryPolicy>>,
     hedge: bool,
     mirrors: Option<Arc<Vec<Mirror>>>,
@@ -176,7 +180,10 @@ impl Compiler<'_, '_> {
 
     fn virtual_host(&mut self, config: &proto::VirtualHost, at: &At<'_>) -> VirtualHost {
         let retry = config.retry_policy.as_ref().map(|policy| Arc::new(retry::compile(policy, &at.field("retry_policy"), self.issues)));
+        let stats_prefix = format!("vhost.{}", config.name);
+        let virtual_clusters = self.virtual_clusters(&config.virtual_clusters, &stats_prefix, &at.field("virtual_clusters"));
         let inherited = Inherited {
+            stats_prefix,
             retry,
             hedge: config.hedge_policy.as_ref().is_some_and(|policy| policy.hedge_on_per_try_timeout),
             mirrors: mirror::compile(&config.request_mirror_policies, &at.field("request_mirror_policies"), self.issues)
@@ -214,8 +221,29 @@ impl Compiler<'_, '_> {
         host.mirrors = inherited.mirrors;
         host.filters = self.filter_configs(&config.typed_per_filter_config, at);
         host.metadata = metadata::compile(config.metadata.as_ref());
+        host.virtual_clusters = virtual_clusters;
         self.cors(config.cors.as_ref(), &mut host.filters, at);
         host
+    }
+
+    fn virtual_clusters(&mut self, list: &[proto::VirtualCluster], host: &str, at: &At<'_>) -> Box<[VirtualCluster]> {
+        let mut clusters = Vec::with_capacity(list.len());
+        for (i, config) in list.iter().enumerate() {
+            let at = at.index(i);
+            if config.headers.is_empty() {
+                self.issues.push(at.field("headers").invalid("virtual clusters must define 'headers'"));
+            }
+            clusters.push(VirtualCluster {
+                name: Some(config.name.as_str().into()),
+                headers: headers::matchers(&config.headers, &at.field("headers"), self.issues),
+                stats: RequestGroupStats::new(self.stats, &format!("{host}.vcluster.{}", config.name)),
+            });
+        }
+        if !clusters.is_empty() {
+            let stats = RequestGroupStats::new(self.stats, &format!("{host}.vcluster.other"));
+            clusters.push(VirtualCluster { name: None, headers: Vec::new(), stats });
+        }
+        clusters.into()
     }
 
     fn route(&mut self, config: &proto::Route, inherited: &Inherited, at: &At<'_>) -> Option<Route> {
@@ -249,6 +277,8 @@ impl Compiler<'_, '_> {
             buffer_limit: buffer_limit(config.request_body_buffer_limit, config.per_request_buffer_limit_bytes).or(inherited.buffer_limit),
             filters,
             metadata: metadata::compile(config.metadata.as_ref()),
+            stats: (!config.stat_prefix.is_empty())
+                .then(|| RequestGroupStats::new(self.stats, &format!("{}.route.{}", inherited.stats_prefix, config.stat_prefix))),
             ..Route::new(conditions?, action?)
         })
     }

@@ -18,7 +18,8 @@ fn compile_with(yaml: &str) -> (RouteTable, Issues) {
     let mut filters = |name: &str, any: &prost_types::Any, _: &At<'_>, _: &mut Issues| -> Option<RouteConfig> {
         Some(Arc::new(format!("{name} {}", any.type_url)))
     };
-    let table = compile(&read(yaml).bytes, &At::Root("route_config"), &mut filters, &mut issues).expect("it can be decoded");
+    let table = compile(&read(yaml).bytes, &crate::stats::Store::new(), &At::Root("route_config"), &mut filters, &mut issues)
+        .expect("it can be decoded");
     (table, issues)
 }
 

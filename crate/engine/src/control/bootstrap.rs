@@ -27,6 +27,8 @@ pub struct Node {
     pub cluster: String,
     /// `node.id`
     pub id: String,
+    /// `node.locality.zone`; absent where it is empty.
+    pub zone: Option<std::sync::Arc<str>>,
     /// The node in its wire form.
     pub bytes: Bytes,
 }
@@ -137,7 +139,8 @@ fn node(bootstrap: &Bootstrap, options: &crate::engine::Options) -> Node {
     if let Some(zone) = &options.service_zone {
         node.locality.get_or_insert_default().zone.clone_from(zone);
     }
-    Node { bytes: prost::Message::encode_to_vec(&node).into(), cluster: node.cluster, id: node.id }
+    let zone = node.locality.as_ref().map(|locality| &*locality.zone).filter(|zone| !zone.is_empty()).map(Into::into);
+    Node { zone, bytes: prost::Message::encode_to_vec(&node).into(), cluster: node.cluster, id: node.id }
 }
 
 /// Where in the bootstrap each static resource stands. A table, as looking for one among 10,000 would decode them all.

@@ -137,7 +137,8 @@ impl Control {
             match kind {
                 Kind::Cluster => {
                     let Ok(proto) = decode_cluster(&resource.bytes) else { continue };
-                    if let Some(settings) = config::cluster::compile(&proto, &at, &mut issues) {
+                    if let Some(mut settings) = config::cluster::compile(&proto, &at, &mut issues) {
+                        settings.local_zone.clone_from(&self.node.zone);
                         let previous = self.clusters.get(name).map(|c| &**c);
                         let cluster = Arc::new(Cluster::new(&**name, settings, &shared.stats, previous));
                         compiled.clusters.insert(name.clone(), NewCluster { cluster, dns: None });

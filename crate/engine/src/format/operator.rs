@@ -530,11 +530,7 @@ impl Plain {
             Plain::RoundtripDuration => Wrote::Absent,
             // Nothing here sets one: custom flags and endpoint ids print as nothing, the others as absent.
             Plain::CustomFlags | Plain::DownstreamLocalAddressEndpointId | Plain::DownstreamDirectLocalAddressEndpointId => Wrote::Text,
-            Plain::ConnectionTerminationDetails
-            | Plain::DownstreamTransportFailureReason
-            | Plain::SpanId
-            | Plain::TraceId
-            | Plain::VirtualClusterName => Wrote::Absent,
+            Plain::ConnectionTerminationDetails | Plain::DownstreamTransportFailureReason | Plain::SpanId | Plain::TraceId => Wrote::Absent,
             Plain::FilterChainName => filled(out, info.connection.entrance.as_ref().map(|e| &*e.chain_name)),
             Plain::ListenerName => filled(out, info.connection.entrance.as_ref().map(|e| &*e.listener_name)),
             Plain::StreamId => put_cut(out, context.request.and_then(|h| h.get(Known::RequestId)), None),
@@ -583,6 +579,7 @@ impl Plain {
             Plain::RequestedServerName => text(out, tls.and_then(|t| t.sni.as_deref()).filter(|s| !s.is_empty())),
             Plain::ConnectionId => number(out, info.connection.id),
             Plain::RouteName => text(out, info.route.as_ref().and_then(|r| r.route().name.as_deref())),
+            Plain::VirtualClusterName => text(out, info.virtual_cluster.as_deref()),
             Plain::LocalReplyBody => {
                 out.extend_from_slice(context.local_reply_body);
                 Wrote::Text

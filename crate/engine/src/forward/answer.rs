@@ -3,24 +3,20 @@
 use std::{
     cell::RefCell,
     rc::Rc,
-    sync::Arc,
     task::{Context, Poll},
     time::Instant,
 };
 
-use super::attempt::Attempt;
+use super::{attempt::Attempt, tally::Tally};
 use crate::{
-    cluster::Cluster,
     http::body::{Body, BodyError, Frame, PollBody},
-    stats::AltClusterStats,
     worker::timer::Deadline,
 };
 
 /// Pulls an attempt's body, within the route's timeout, and counts its end.
 pub struct Answer {
     attempt: Option<Attempt>,
-    cluster: Arc<Cluster>,
-    alt_stats: Option<AltClusterStats>,
+    tally: Tally,
     timer: Rc<RefCell<Deadline>>,
     started: Instant,
     internal: bool,
@@ -29,15 +25,8 @@ pub struct Answer {
 
 impl Answer {
     /// The body of the attempt's answer; nothing is left to pull where it has none. Its time counts as internal or external, and as a canary's.
-    pub fn body(
-        attempt: Attempt,
-        cluster: Arc<Cluster>,
-        alt_stats: Option<AltClusterStats>,
-        timer: Rc<RefCell<Deadline>>,
-        started: Instant,
-        (internal, canary): (bool, bool),
-    ) -> Body {
-        let mut answer = Answer { attempt: Some(attempt), cluster, alt_stats, timer, started, internal, canary };
+    pub fn body(attempt: Attempt, tally: Tally, timer: Rc<RefCell<Deadline>>, started: Instant, (internal, canary): (bool, bool)) -> Body {
+        let mut answer = Answer { attempt: Some(attempt), tally, timer, started, internal, canary };
         if answer.attempt.as_mut().is_some_and(Attempt::end_if_over) {
             answer.finish();
             return Body::Empty;
@@ -46,13 +35,9 @@ impl Answer {
     }
 
     fn finish(&mut self) {
-        if self.attempt.take().is_some() {
+        if let Some(attempt) = self.attempt.take() {
             self.timer.borrow_mut().set(None);
-            let time = self.started.elapsed().as_millis() as u64;
-            self.cluster.stats.request_time(time, self.internal, self.canary);
-            if let Some(stats) = &self.alt_stats {
-                stats.request_time(time, self.internal, self.canary);
-            }
+            self.tally.time(self.started.elapsed().as_millis() as u64, self.internal, self.canary, attempt.host());
         }
     }
 }
@@ -81,7 +66,7 @@ impl PollBody for Answer {
                 Poll::Ready(Some(Err(error)))
             }
             Poll::Pending if self.timer.borrow_mut().poll(cx).is_ready() => {
-                self.cluster.stats.upstream_rq_timeout().inc();
+                self.tally.cluster().stats.upstream_rq_timeout().inc();
                 self.attempt = None;
                 Poll::Ready(Some(Err(BodyError::Timeout("response_timeout"))))
             }

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::tally::Tally;
 use crate::{
     cluster::{ActiveRequest, Cluster, Host, Outcome, Permit, Priority},
     error::Failure,
@@ -29,7 +30,7 @@ use crate::{
 pub struct Attempt {
     state: State,
     host: Arc<Host>,
-    cluster: Arc<Cluster>,
+    tally: Tally,
     priority: Priority,
     source: Source,
     limits: Limits,
@@ -95,19 +96,13 @@ pub enum Progress {
 
 impl Attempt {
     /// Begins a request at the host: on a connection that is ready, or on one that comes.
-    pub fn begin(
-        stream: &mut Stream,
-        cluster: &Arc<Cluster>,
-        host: Arc<Host>,
-        priority: Priority,
-        source: &Source,
-        limits: Limits,
-    ) -> Attempt {
+    pub fn begin(stream: &mut Stream, tally: &Tally, host: Arc<Host>, priority: Priority, source: &Source, limits: Limits) -> Attempt {
+        let cluster = tally.cluster();
         let pool = stream.worker.pools.of(cluster, &host, cluster.settings.auto_sni.as_ref().and_then(|auto| auto.name(&stream.headers)));
         let mut attempt = Attempt {
             state: State::Failed(Failure::Overflow),
             host,
-            cluster: cluster.clone(),
+            tally: tally.clone(),
             priority,
             source: source.clone(),
             limits,
@@ -132,8 +127,9 @@ impl Attempt {
     }
 
     fn send(&mut self, stream: &mut Stream, connection: Connection, pool: &Rc<HostPool>, cursor: Cursor) {
-        let Some(permit) = self.cluster.circuit.try_request(self.priority) else {
-            self.cluster.stats.upstream_rq_active_overflow().inc();
+        let cluster = self.tally.cluster();
+        let Some(permit) = cluster.circuit.try_request(self.priority) else {
+            cluster.stats.upstream_rq_active_overflow().inc();
             pool.give_back(connection);
             self.state = State::Failed(Failure::Overflow);
             return;
@@ -146,10 +142,11 @@ impl Attempt {
         }
         match Exchange::begin(connection, pool, &stream.headers, cursor) {
             Ok(exchange) => {
-                self.cluster.stats.upstream_rq_total().inc();
-                self.cluster.stats.upstream_rq_active().inc();
+                cluster.stats.upstream_rq_total().inc();
+                cluster.stats.upstream_rq_active().inc();
+                self.tally.groups(|group| group.upstream_rq_total().inc());
                 self.end.set(self.limits.duration);
-                let active = Active(self.cluster.clone());
+                let active = Active(cluster.clone());
                 let request = self.host.request();
                 self.state = State::Sent(Sent { exchange, since: Instant::now(), _request: request, _active: active, _permit: permit });
                 self.note(&mut stream.info);
@@ -243,9 +240,12 @@ impl Attempt {
         if !self.is_sent() {
             return;
         }
-        let stats = &self.cluster.stats;
+        let stats = &self.tally.cluster().stats;
         match failure {
-            Failure::Timeout => stats.upstream_rq_timeout().inc(),
+            Failure::Timeout => {
+                stats.upstream_rq_timeout().inc();
+                self.tally.groups(|group| group.upstream_rq_timeout().inc());
+            }
             Failure::PerTryTimeout => stats.upstream_rq_per_try_timeout().inc(),
             Failure::PerTryIdleTimeout => stats.upstream_rq_per_try_idle_timeout().inc(),
             Failure::StreamDuration => stats.upstream_rq_max_duration_reached().inc(),

@@ -2,7 +2,6 @@
 
 use std::{
     future::poll_fn,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -15,9 +14,10 @@ use super::{
     controls::Controls,
     is_idempotent,
     policy::{Hosts, Retries},
+    tally::Tally,
 };
 use crate::{
-    cluster::{Cluster, Outcome},
+    cluster::Outcome,
     error::Failure,
     http::{
         body::BodyError,
@@ -48,7 +48,7 @@ impl Answered {
 /// The attempts at one request.
 pub struct Attempts<'a> {
     route: &'a RouteMatch,
-    cluster: &'a Arc<Cluster>,
+    tally: &'a Tally,
     source: &'a Source,
     controls: &'a Controls<'a>,
     limits: Limits,
@@ -83,7 +83,7 @@ impl<'a> Attempts<'a> {
     /// No attempt yet.
     pub fn new(
         route: &'a RouteMatch,
-        cluster: &'a Arc<Cluster>,
+        tally: &'a Tally,
         source: &'a Source,
         controls: &'a Controls<'a>,
         timeout: Timeout<'a>,
@@ -93,7 +93,7 @@ impl<'a> Attempts<'a> {
         let (hosts, running, pause) = (Hosts::default(), SmallVec::new(), Deadline::default());
         Attempts {
             route,
-            cluster,
+            tally,
             source,
             controls,
             limits,
@@ -122,7 +122,7 @@ impl<'a> Attempts<'a> {
                     let wanted = self.retries.wants_answer(&head);
                     if self.follows(at, wanted, Some(&head), stream) {
                         self.running[at].host().finished(Outcome::Error);
-                        self.cluster.stats.retried(head.status());
+                        self.tally.cluster().stats.retried(head.status());
                         // An answer without a body leaves its connection usable.
                         self.running[at].end_if_over();
                         self.running.remove(at);
@@ -176,7 +176,7 @@ impl<'a> Attempts<'a> {
                     self.begun = true;
                     self.pause.set(None);
                     self.retries.end();
-                    self.controls.count(self.cluster, head.status(), stream.is_internal(), false);
+                    self.tally.answer(head.status(), stream.is_internal(), false, Some(self.running[0].host()));
                     if stream.manager.settings.proxy_100_continue {
                         stream.interim.push(head);
                     }
@@ -208,7 +208,7 @@ impl<'a> Attempts<'a> {
     /// Begins one more attempt, at a host of those that the cluster has now.
     pub fn begin(&mut self, stream: &mut Stream) -> Result<(), Failure> {
         stream.info.attempts += 1;
-        let host = self.hosts.pick(stream, self.cluster, self.retries.policy())?;
+        let host = self.hosts.pick(stream, self.tally.cluster(), self.retries.policy())?;
         if stream.info.attempts > 1 {
             self.controls.tell(&mut stream.headers, self.source.elapsed(stream.info.started));
             if self.route.vhost().is_timeout_retry_header {
@@ -218,7 +218,7 @@ impl<'a> Attempts<'a> {
         if self.route.vhost().request_attempt_count {
             headers::set_number(&mut stream.headers, Known::EnvoyAttemptCount, u64::from(stream.info.attempts));
         }
-        self.running.push(Attempt::begin(stream, self.cluster, host, self.retries.priority(), self.source, self.limits));
+        self.running.push(Attempt::begin(stream, self.tally, host, self.retries.priority(), self.source, self.limits));
         Ok(())
     }
 
@@ -237,7 +237,7 @@ impl<'a> Attempts<'a> {
     /// Counts the failure of an attempt that no other follows, as the answer that it would be; as in Envoy, of each such attempt.
     fn charge(&self, attempt: &Attempt, failure: &Failure, stream: &Stream) {
         if !self.begun && *failure != Failure::StreamDuration {
-            self.controls.count(self.cluster, self.controls.status(failure), stream.is_internal(), false);
+            self.tally.answer(self.controls.status(failure), stream.is_internal(), false, Some(attempt.host()));
             attempt.host().finished(Outcome::Error);
         }
     }

@@ -113,14 +113,6 @@ impl<'r> Controls<'r> {
         }
     }
 
-    /// Counts an answer, or a local reply in its place.
-    pub fn count(&self, cluster: &Cluster, status: u16, internal: bool, canary: bool) {
-        cluster.stats.answer(status, internal, canary);
-        if let Some(stats) = &self.alt_stats {
-            stats.answer(status, internal, canary);
-        }
-    }
-
     /// The status of the local reply to a failure.
     pub fn status(&self, failure: &Failure) -> u16 {
         match failure {

@@ -7,17 +7,17 @@ mod controls;
 mod policy;
 mod redirect;
 mod shadow;
+mod tally;
 
 use std::{
     cell::RefCell,
     rc::Rc,
-    sync::Arc,
     task::Poll,
     time::{Duration, Instant},
 };
 
 use crate::{
-    cluster::{Cluster, Outcome, Priority},
+    cluster::{Outcome, Priority},
     error::{Failure, Flags},
     http::{
         body::BodyError,
@@ -36,6 +36,7 @@ use attempt::Limits;
 use attempts::{Answered, Attempts};
 use controls::Controls;
 use policy::Retries;
+use tally::Tally;
 
 /// Answers a request by its route; nothing where an internal redirect has made it another request.
 pub async fn forward(stream: &mut Stream) -> Option<Response> {
@@ -81,12 +82,15 @@ async fn to_cluster(stream: &mut Stream, route: &RouteMatch, action: &Forward) -
         return Err(LocalReply::new(action.cluster_not_found_status, "", "cluster_not_found").flag(Flags::NO_CLUSTER_FOUND));
     };
     stream.info.cluster = Some(cluster.clone());
+    let group = route.virtual_cluster(&stream.headers);
+    stream.info.virtual_cluster = group.and_then(|group| group.name.clone());
 
     if stream.manager.settings.scheme_header == SchemeHeader::MatchUpstream {
         let scheme = if cluster.settings.tls.is_some() { Scheme::Https } else { Scheme::Http };
         stream.headers.set(Known::Scheme, scheme.as_str().as_bytes());
     }
     let mut controls = Controls::take(&mut stream.headers, action, &cluster, &stream.manager.router_settings)?;
+    let tally = Tally::new(&cluster, route, group.map(|group| &group.stats), controls.alt_stats.take());
     if route.vhost().request_attempt_count {
         headers::set_number(&mut stream.headers, Known::EnvoyAttemptCount, 1);
     }
@@ -103,8 +107,8 @@ async fn to_cluster(stream: &mut Stream, route: &RouteMatch, action: &Forward) -
         let limits =
             Limits { per_try: controls.per_try, idle: controls.per_try_idle, duration: controls.stream_duration, hedge: controls.hedge };
         let priority = if action.high_priority { Priority::High } else { Priority::Default };
-        let retries = Retries::new(controls.retry.as_deref(), &cluster, priority);
-        let mut attempts = Attempts::new(route, &cluster, &source, &controls, timeout, limits, retries);
+        let retries = Retries::new(controls.retry.as_deref(), &tally, priority);
+        let mut attempts = Attempts::new(route, &tally, &source, &controls, timeout, limits, retries);
         let outcome = match attempts.begin(stream) {
             Ok(()) => {
                 let limit = replay_limit(stream, route);
@@ -133,24 +137,17 @@ async fn to_cluster(stream: &mut Stream, route: &RouteMatch, action: &Forward) -
     }
     source.forget();
     match outcome {
-        Ok(answered) => Ok(Some(respond(stream, route, &cluster, answered, source, &controls))),
+        Ok(answered) => Ok(Some(respond(stream, route, tally, answered, source, &controls))),
         Err(failure) => {
             timer.borrow_mut().set(None);
-            Err(fail(stream, &cluster, failure, &source, &controls, begun))
+            Err(fail(stream, &tally, failure, &source, &controls, begun))
         }
     }
 }
 
 /// Makes the answer out of an attempt's.
-fn respond(
-    stream: &mut Stream,
-    route: &RouteMatch,
-    cluster: &Arc<Cluster>,
-    answered: Answered,
-    source: Source,
-    controls: &Controls<'_>,
-) -> Response {
-    charge_answer(stream, cluster, controls, &answered);
+fn respond(stream: &mut Stream, route: &RouteMatch, tally: Tally, answered: Answered, source: Source, controls: &Controls<'_>) -> Response {
+    charge_answer(stream, &tally, &answered);
     let canary = answered.is_canary();
     let Answered { mut headers, attempt } = answered;
     attempt.note(&mut stream.info);
@@ -170,27 +167,27 @@ fn respond(
     if route.vhost().response_attempt_count {
         headers::set_number(&mut headers, Known::EnvoyAttemptCount, u64::from(stream.info.attempts));
     }
-    let body =
-        Answer::body(attempt, cluster.clone(), controls.alt_stats.clone(), stream.timer.clone(), stream.info.started, (internal, canary));
+    let body = Answer::body(attempt, tally, stream.timer.clone(), stream.info.started, (internal, canary));
     Response { headers, body }
 }
 
 /// Counts an answer that ends the attempts.
-fn charge_answer(stream: &Stream, cluster: &Cluster, controls: &Controls<'_>, answered: &Answered) {
+fn charge_answer(stream: &Stream, tally: &Tally, answered: &Answered) {
     let status = answered.headers.status();
-    controls.count(cluster, status, stream.is_internal(), answered.is_canary());
+    tally.answer(status, stream.is_internal(), answered.is_canary(), Some(answered.attempt.host()));
     answered.attempt.host().finished(if status >= 500 { Outcome::Error } else { Outcome::Success });
 }
 
 /// Counts a request for which the cluster has no host.
-fn charge_no_host(stream: &Stream, cluster: &Cluster, controls: &Controls<'_>) {
-    cluster.stats.upstream_cx_none_healthy().inc();
-    cluster.stats.lb_healthy_panic().inc();
-    controls.count(cluster, Failure::NoHealthyHost.status(), stream.is_internal(), false);
+fn charge_no_host(stream: &Stream, tally: &Tally) {
+    let stats = &tally.cluster().stats;
+    stats.upstream_cx_none_healthy().inc();
+    stats.lb_healthy_panic().inc();
+    tally.answer(Failure::NoHealthyHost.status(), stream.is_internal(), false, None);
 }
 
 /// The local reply to a request that no attempt could answer.
-fn fail(stream: &mut Stream, cluster: &Cluster, failure: Failure, source: &Source, controls: &Controls<'_>, begun: bool) -> LocalReply {
+fn fail(stream: &mut Stream, tally: &Tally, failure: Failure, source: &Source, controls: &Controls<'_>, begun: bool) -> LocalReply {
     if let Some(BodyError::ClientProtocol(detail)) = source.error() {
         return LocalReply::new(400, "Bad Request", detail).flag(Flags::DOWNSTREAM_PROTOCOL_ERROR).closing();
     }
@@ -198,7 +195,7 @@ fn fail(stream: &mut Stream, cluster: &Cluster, failure: Failure, source: &Sourc
         return LocalReply::new(status, body, detail).closing();
     }
     if failure == Failure::NoHealthyHost {
-        charge_no_host(stream, cluster, controls);
+        charge_no_host(stream, tally);
     }
     if let Failure::Connect(reason) = &failure {
         stream.info.upstream_failure = Some(reason.clone());

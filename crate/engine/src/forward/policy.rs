@@ -5,6 +5,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use super::tally::Tally;
 use crate::{
     balance,
     cluster::{Cluster, Host, Permit, Priority},
@@ -16,7 +17,7 @@ use crate::{
 /// What is left of a request's retry policy; without one nothing is tried again.
 pub struct Retries<'a> {
     policy: Option<&'a RetryPolicy>,
-    cluster: &'a Arc<Cluster>,
+    tally: &'a Tally,
     priority: Priority,
     done: u32,
     /// Held from the decision for a retry to the next decision, as in Envoy.
@@ -25,8 +26,8 @@ pub struct Retries<'a> {
 
 impl<'a> Retries<'a> {
     /// All retries of the policy.
-    pub fn new(policy: Option<&'a RetryPolicy>, cluster: &'a Arc<Cluster>, priority: Priority) -> Retries<'a> {
-        Retries { policy, cluster, priority, done: 0, permit: None }
+    pub fn new(policy: Option<&'a RetryPolicy>, tally: &'a Tally, priority: Priority) -> Retries<'a> {
+        Retries { policy, tally, priority, done: 0, permit: None }
     }
 
     /// The policy, while it is followed.
@@ -58,26 +59,31 @@ impl<'a> Retries<'a> {
     /// Decides about another attempt behind one whose end, with this answer or none, wants it or does not: the pause before it, or none.
     pub fn next(&mut self, wanted: Retriable, answer: Option<&HeaderList>, stream: &mut Stream) -> Option<Duration> {
         let policy = self.policy?;
-        let stats = &self.cluster.stats;
+        let (tally, cluster) = (self.tally, self.tally.cluster());
+        let stats = &cluster.stats;
         if wanted == Retriable::No {
             if self.permit.take().is_some() {
                 stats.upstream_rq_retry_success().inc();
+                tally.groups(|group| group.upstream_rq_retry_success().inc());
             }
             return None;
         }
         if self.done >= policy.num_retries {
             stats.upstream_rq_retry_limit_exceeded().inc();
+            tally.groups(|group| group.upstream_rq_retry_limit_exceeded().inc());
             stream.info.flags.insert(Flags::UPSTREAM_RETRY_LIMIT_EXCEEDED);
             return None;
         }
         self.permit = None;
-        self.permit = self.cluster.circuit.try_retry(self.priority);
+        self.permit = cluster.circuit.try_retry(self.priority);
         if self.permit.is_none() {
             stats.upstream_rq_retry_overflow().inc();
+            tally.groups(|group| group.upstream_rq_retry_overflow().inc());
             stream.info.flags.insert(Flags::UPSTREAM_OVERFLOW);
             return None;
         }
         stats.upstream_rq_retry().inc();
+        tally.groups(|group| group.upstream_rq_retry().inc());
         let retry = self.done;
         self.done += 1;
         if wanted == Retriable::AtOnce {

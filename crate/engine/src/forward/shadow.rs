@@ -12,6 +12,7 @@ use std::{
 
 use super::{
     Timeout, answer::Answer, attempt::Limits, attempts::Attempts, charge_answer, charge_no_host, controls::Controls, policy::Retries,
+    tally::Tally,
 };
 use crate::{
     cluster::{Cluster, Priority},
@@ -97,19 +98,20 @@ async fn send(mut stream: Stream, route: &RouteMatch, cluster: &Arc<Cluster>, so
     let priority = if action.high_priority { Priority::High } else { Priority::Default };
     let controls = Controls::within(timeout);
     let timeout = Timeout { timer: &timer, source: &source, after: timeout };
-    let retries = Retries::new(None, cluster, priority);
-    let mut attempts = Attempts::new(route, cluster, &source, &controls, timeout, Limits::default(), retries);
+    let tally = Tally::of(cluster);
+    let retries = Retries::new(None, &tally, priority);
+    let mut attempts = Attempts::new(route, &tally, &source, &controls, timeout, Limits::default(), retries);
     let outcome = match attempts.begin(&mut stream) {
         Ok(()) => attempts.run(&mut stream).await,
         Err(failure) => Err(failure),
     };
     match outcome {
         Ok(answered) => {
-            charge_answer(&stream, cluster, &controls, &answered);
-            let mut body = Answer::body(answered.attempt, cluster.clone(), None, timer, stream.info.started, (true, false));
+            charge_answer(&stream, &tally, &answered);
+            let mut body = Answer::body(answered.attempt, tally, timer, stream.info.started, (true, false));
             while let Some(Ok(_)) = poll_fn(|cx| body.poll_frame(cx)).await {}
         }
-        Err(Failure::NoHealthyHost) => charge_no_host(&stream, cluster, &controls),
+        Err(Failure::NoHealthyHost) => charge_no_host(&stream, &tally),
         // Charged where it was made.
         Err(_) => {}
     }

@@ -156,6 +156,7 @@ fn redirected(stream: &mut Stream, manager: &Arc<Manager>) {
     stream.under_way = Some(manager.begin(stream.info.protocol));
     let info = &mut stream.info;
     (info.status, info.attempts, info.flags, info.detail, info.end) = (0, 0, Flags::default(), None, None);
+    info.virtual_cluster = None;
 }
 
 /// The filters that a request goes through. An upgrade goes on only where the route or the connection manager allows its kind, and through the

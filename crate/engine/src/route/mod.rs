@@ -17,6 +17,7 @@ mod template;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tree;
+mod virtual_cluster;
 
 pub use action::{
     Action, Choice, Connect, Destination, DirectResponse, Forward, HostRewrite, PathRedirect, PathRewrite, Redirect, Upgrade,
@@ -37,3 +38,4 @@ pub use table::{
 };
 pub use template::{Template, TemplateRewrite};
 pub use tree::{Input, Map, OnMatch, Parts, Predicate, Tree};
+pub use virtual_cluster::VirtualCluster;

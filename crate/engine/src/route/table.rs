@@ -11,10 +11,12 @@ use super::{
     pattern::Case,
     retry::RetryPolicy,
     tree::Tree,
+    virtual_cluster::VirtualCluster,
 };
 use crate::{
     http::header::{HeaderList, HeaderName, Known},
     metadata::Metadata,
+    stats::RequestGroupStats,
     stream_info::StreamInfo,
 };
 
@@ -102,6 +104,8 @@ pub struct VirtualHost {
     pub filters: FilterConfigs,
     /// `metadata`
     pub metadata: Option<Arc<Metadata>>,
+    /// `virtual_clusters`, and where there are any the one that has all other requests.
+    pub virtual_clusters: Box<[VirtualCluster]>,
     order: Order,
 }
 
@@ -145,6 +149,7 @@ impl VirtualHost {
             mirrors: None,
             filters: FilterConfigs::new(),
             metadata: None,
+            virtual_clusters: Box::default(),
         }
     }
 
@@ -193,6 +198,8 @@ pub struct Route {
     pub filters: FilterConfigs,
     /// `metadata`
     pub metadata: Option<Arc<Metadata>>,
+    /// `stat_prefix`: its requests are counted apart (`vhost.<virtual host>.route.<stat_prefix>`).
+    pub stats: Option<RequestGroupStats>,
 }
 
 impl Route {
@@ -207,6 +214,7 @@ impl Route {
             buffer_limit: None,
             filters: FilterConfigs::new(),
             metadata: None,
+            stats: None,
         }
     }
 }
@@ -407,6 +415,11 @@ impl RouteMatch {
             (Some(forward), RouteKind::Route(_, weighted)) => forward.destination.cluster(weighted as usize, headers),
             _ => "",
         }
+    }
+
+    /// The virtual cluster of a request; nothing where the virtual host has none.
+    pub fn virtual_cluster(&self, headers: &HeaderList) -> Option<&VirtualCluster> {
+        self.vhost().virtual_clusters.iter().find(|cluster| cluster.matches(headers))
     }
 
     /// Changes a request's headers before it goes upstream: additions and removals, then host and path.

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Ordering,
-    fmt::Write as _,
+    fmt::{self, Write as _},
     sync::{
         Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -36,10 +36,12 @@ pub struct Template {
     pub lazy_histograms: &'static [(&'static str, Unit)],
     /// The whole block does not exist before it was touched.
     pub lazy: bool,
+    /// The prefix keeps its colons.
+    pub raw: bool,
 }
 
 /// A template with nothing in it.
-pub const EMPTY: Template = Template { counters: &[], gauges: &[], histograms: &[], lazy_histograms: &[], lazy: false };
+pub const EMPTY: Template = Template { counters: &[], gauges: &[], histograms: &[], lazy_histograms: &[], lazy: false, raw: false };
 
 pub(super) static COUNTER: Template = Template { counters: &[""], ..EMPTY };
 pub(super) static GAUGE: Template = Template { gauges: &[""], ..EMPTY };
@@ -202,6 +204,7 @@ impl Reading<'_> {
 const INTERNAL: u32 = 1 << 16;
 const CANARY: u32 = 1 << 17;
 const RETRIED: u32 = 1 << 18;
+const PLAIN: u32 = 1 << 19;
 
 impl Block {
     pub(super) fn new(store_id: u64, store: Weak<Inner>, prefix: Arc<str>, template: &'static Template, shards: usize) -> Block {
@@ -253,6 +256,12 @@ impl Block {
     /// Counts an answer under `upstream_rq_<code>`, its class, and the same below `internal.` or `external.` and `canary.`.
     pub fn count_code(&self, code: u16, internal: bool, canary: bool) {
         self.add_key(Key::Code(u32::from(code) | if internal { INTERNAL } else { 0 } | if canary { CANARY } else { 0 }), 1);
+    }
+
+    /// Counts an answer under `upstream_rq_<code>`, its class and `upstream_rq_completed`, which are there from the first one on, and nowhere else.
+    pub fn count_plain(&self, code: u16) {
+        self.count_name("", "upstream_rq_completed");
+        self.add_key(Key::Code(u32::from(code) | PLAIN), 1);
     }
 
     /// Counts an answer that was tried again under `retry.upstream_rq_<code>` and its class, and nowhere else.
@@ -437,7 +446,7 @@ impl Block {
         }
         const SCOPES: [(&str, u32, u32); 5] = [
             ("", RETRIED, 0),
-            ("external.", INTERNAL | RETRIED, 0),
+            ("external.", INTERNAL | RETRIED | PLAIN, 0),
             ("internal.", INTERNAL | RETRIED, INTERNAL),
             ("canary.", CANARY | RETRIED, CANARY),
             ("retry.", RETRIED, RETRIED),
@@ -464,6 +473,12 @@ impl Block {
                 see(scope, "upstream_rq_completed", Code::None, completed);
             }
         }
+    }
+}
+
+impl fmt::Debug for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Block({})", self.prefix)
     }
 }
 

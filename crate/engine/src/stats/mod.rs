@@ -100,9 +100,9 @@ impl Store {
 
     /// The block of `template` under `prefix`; the one that is there already, or a new one.
     ///
-    /// The prefix is sanitized as Envoy does it: `:` becomes `_`.
+    /// The prefix is sanitized as Envoy does it: `:` becomes `_`; not so that of a raw template.
     pub fn block(&self, prefix: &str, template: &'static Template) -> Arc<Block> {
-        let prefix = sanitize(prefix);
+        let prefix = if template.raw { prefix.into() } else { sanitize(prefix) };
         let mut blocks = lock(&self.0.blocks);
         let shards = lock(&self.0.taken).len();
         let prefix = match blocks.get_key_value(&*prefix) {

@@ -4,12 +4,13 @@
 
 /// Declares a struct with one method a stat, over a [`super::Block`]: `stats.upstream_rq_total().inc()`.
 ///
-/// A name that is no identifier is written behind `=`. `lazy` blocks do not exist before they are touched.
+/// A name that is no identifier is written behind `=`. `lazy` blocks do not exist before they are touched; the prefix of `raw` ones is taken as
+/// it is.
 #[macro_export]
 macro_rules! stat_block {
     (
         $(#[$doc:meta])*
-        pub struct $name:ident $(: $flag:ident)? {
+        pub struct $name:ident $(: $($flag:ident)+)? {
             $(counters { $($c:ident $(= $cn:literal)?),* $(,)? })?
             $(gauges { $($g:ident $(= $gn:literal)?),* $(,)? })?
             $(histograms { $($h:ident $(= $hn:literal)? : $hu:ident),* $(,)? })?
@@ -17,7 +18,7 @@ macro_rules! stat_block {
         }
     ) => {
         $(#[$doc])*
-        #[derive(Clone)]
+        #[derive(Clone, Debug)]
         pub struct $name(std::sync::Arc<$crate::stats::Block>);
 
         const _: () = {
@@ -35,7 +36,7 @@ macro_rules! stat_block {
                 gauges: &[$($($crate::stat_block!(@name $g $($gn)?),)*)?],
                 histograms: &[$($(($crate::stat_block!(@name $h $($hn)?), $crate::stats::Unit::$hu),)*)?],
                 lazy_histograms: &[$($(($crate::stat_block!(@name $l $($ln)?), $crate::stats::Unit::$lu),)*)?],
-                $($flag: true,)?
+                $($($flag: true,)+)?
                 ..$crate::stats::EMPTY
             };
 

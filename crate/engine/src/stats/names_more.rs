@@ -15,6 +15,42 @@ stat_block! {
 }
 
 stat_block! {
+    /// Requests of one virtual cluster (`vhost.<virtual host>.vcluster.<name>`), or of one route (`vhost.<virtual host>.route.<stat_prefix>`).
+    pub struct RequestGroupStats: raw {
+        counters {
+            upstream_rq_retry, upstream_rq_retry_limit_exceeded, upstream_rq_retry_overflow, upstream_rq_retry_success,
+            upstream_rq_timeout, upstream_rq_total,
+        }
+        lazy_histograms {
+            upstream_rq_time: Milliseconds,
+        }
+    }
+}
+
+impl RequestGroupStats {
+    /// Counts an answer, or a local reply in its place.
+    pub fn answer(&self, code: u16) {
+        self.0.count_plain(code);
+    }
+}
+
+stat_block! {
+    /// Requests from the zone of this proxy to hosts of one zone (`cluster.<name>.zone.<from>.<to>`).
+    pub struct ZoneStats: lazy raw {
+        lazy_histograms {
+            upstream_rq_time: Milliseconds,
+        }
+    }
+}
+
+impl ZoneStats {
+    /// Counts an answer, or a local reply in its place.
+    pub fn answer(&self, code: u16) {
+        self.0.count_plain(code);
+    }
+}
+
+stat_block! {
     /// Active health checks of one cluster (`cluster.<name>.health_check`).
     pub struct HealthCheckStats {
         counters {

@@ -65,8 +65,10 @@ pub(super) fn extract(name: &str, bare: &mut String, tags: &mut Vec<(&'static st
             }
         }
         "vhost" => {
-            if text(2) == "vcluster" {
-                found.extend(dotted("envoy_virtual_cluster", 3));
+            match text(2) {
+                "vcluster" => found.extend(dotted("envoy_virtual_cluster", 3)),
+                "route" => found.extend(dotted("envoy_route", 3)),
+                _ => {}
             }
             found.extend(dotted("envoy_virtual_host", 1));
         }

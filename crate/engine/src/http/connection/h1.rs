@@ -431,16 +431,16 @@ impl Wait<'_, '_> {
             self.connection.listening.register(cx);
             let answer = serving.as_mut().poll(cx);
             let mut shared = self.shared.borrow_mut();
+            for headers in self.interim.take() {
+                let case = self.connection.manager.settings.http1.header_case;
+                h1::encode_informational(&headers, self.version, case, shared.io.output());
+            }
             if let Poll::Ready(response) = answer {
                 // A body that broke off has nobody to be answered.
                 return Poll::Ready(if shared.gone { Err(Stop::Gone) } else { Ok(response) });
             }
             if self.connection.listening.signal().ended() {
                 return Poll::Ready(Err(Stop::Ended));
-            }
-            for headers in self.interim.take() {
-                let case = self.connection.manager.settings.http1.header_case;
-                h1::encode_informational(&headers, self.version, case, shared.io.output());
             }
             if shared.io.has_output() && matches!(shared.io.poll_flush(cx), Poll::Ready(Err(_))) {
                 return Poll::Ready(Err(Stop::Gone));
