@@ -75,6 +75,34 @@ impl Struct {
     }
 }
 
+impl From<&Metadata> for serde_json::Value {
+    fn from(metadata: &Metadata) -> serde_json::Value {
+        let namespaces = metadata.0.iter().map(|(name, fields)| (name.to_string(), fields.into()));
+        serde_json::json!({ "filter_metadata": namespaces.collect::<serde_json::Map<_, _>>() })
+    }
+}
+
+impl From<&Struct> for serde_json::Value {
+    fn from(fields: &Struct) -> serde_json::Value {
+        serde_json::Value::Object(fields.0.iter().map(|(key, value)| (key.to_string(), value.into())).collect())
+    }
+}
+
+impl From<&Value> for serde_json::Value {
+    fn from(value: &Value) -> serde_json::Value {
+        match value {
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(b) => (*b).into(),
+            // protobuf prints whole numbers without a point.
+            Value::Number(n) if n.fract() == 0.0 && n.abs() < 1e15 => (*n as i64).into(),
+            Value::Number(n) => (*n).into(),
+            Value::String(text) => (&**text).into(),
+            Value::Struct(fields) => fields.into(),
+            Value::List(values) => values.iter().map(serde_json::Value::from).collect(),
+        }
+    }
+}
+
 /// Numbers are equal where their bits are, so that metadata can be compared and hashed whole.
 impl PartialEq for Value {
     fn eq(&self, other: &Value) -> bool {

@@ -8,7 +8,7 @@ mod tests;
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-use crate::cluster::{Host, HostEntry, HostSet};
+use crate::cluster::{Host, HostEntry, HostSet, Turn};
 use schedule::Schedule;
 
 /// `lb_policy` with its options.
@@ -27,9 +27,25 @@ pub enum Policy {
     Random,
 }
 
-/// A worker's place in the order of one cluster's hosts.
+/// A worker's places in the orders of one cluster's hosts: of those whose turn it mostly is, and of the degraded.
 #[derive(Debug, Default)]
 pub struct Cursor {
+    first: Place,
+    degraded: Option<Box<Place>>,
+}
+
+impl Cursor {
+    fn place(&mut self, turn: Turn) -> &mut Place {
+        match turn {
+            Turn::First => &mut self.first,
+            Turn::Degraded => self.degraded.get_or_insert_default(),
+        }
+    }
+}
+
+/// A place in one order.
+#[derive(Debug, Default)]
+struct Place {
     /// Next host of a plain rotation; `None` before the first pick.
     next: Option<u64>,
     /// Order of hosts with different weights, of the generation that it was made for.
@@ -38,21 +54,23 @@ pub struct Cursor {
 
 /// A host for the next request; `None` if there is none.
 pub fn pick<'s>(policy: &Policy, hosts: &'s HostSet, cursor: &mut Cursor, random: &mut dyn FnMut() -> u64) -> Option<&'s Arc<Host>> {
-    let entries = hosts.entries();
+    let (turn, group) = hosts.turn(random);
+    let entries = group.entries();
     if entries.is_empty() {
         return None;
     }
+    let place = cursor.place(turn);
     let entry = match *policy {
         Policy::Random => &entries[below(random(), entries.len())],
-        Policy::RoundRobin if !hosts.weighted() => {
-            let next = cursor.next.get_or_insert_with(&mut *random);
+        Policy::RoundRobin if !group.weighted() => {
+            let next = place.next.get_or_insert_with(&mut *random);
             let at = *next % entries.len() as u64;
             *next = next.wrapping_add(1);
             &entries[at as usize]
         }
-        Policy::LeastRequest { choices, .. } if !hosts.weighted() => least(entries, choices, random),
-        Policy::RoundRobin => scheduled(hosts, cursor, random, |entry| f64::from(entry.weight)),
-        Policy::LeastRequest { bias, .. } => scheduled(hosts, cursor, random, |entry| {
+        Policy::LeastRequest { choices, .. } if !group.weighted() => least(entries, choices, random),
+        Policy::RoundRobin => scheduled(entries, hosts.generation(), place, random, |entry| f64::from(entry.weight)),
+        Policy::LeastRequest { bias, .. } => scheduled(entries, hosts.generation(), place, random, |entry| {
             let active = f64::from(entry.host.stats.rq_active.load(Relaxed)) + 1.0;
             let share = if bias == 1.0 { active } else { active.powf(bias) };
             f64::from(entry.weight) / share
@@ -94,20 +112,20 @@ fn least<'s>(entries: &'s [HostEntry], choices: u32, random: &mut dyn FnMut() ->
 }
 
 fn scheduled<'s>(
-    hosts: &'s HostSet,
-    cursor: &mut Cursor,
+    entries: &'s [HostEntry],
+    generation: u64,
+    place: &mut Place,
     random: &mut dyn FnMut() -> u64,
     weight: impl Fn(&HostEntry) -> f64,
 ) -> &'s HostEntry {
-    let entries = hosts.entries();
-    let schedule = match &mut cursor.schedule {
-        Some((generation, schedule)) if *generation == hosts.generation() => schedule,
+    let schedule = match &mut place.schedule {
+        Some((of, schedule)) if *of == generation => schedule,
         slot => {
             let mut schedule = Schedule::new(entries.iter().map(&weight));
             for _ in 0..below(random(), entries.len()) {
                 schedule.next(|at| weight(&entries[at]));
             }
-            &mut slot.insert((hosts.generation(), schedule)).1
+            &mut slot.insert((generation, schedule)).1
         }
     };
     &entries[schedule.next(|at| weight(&entries[at]))]

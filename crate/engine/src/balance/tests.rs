@@ -1,18 +1,13 @@
 //! Shares by weight, no starvation, and plain rotation, over real host sets.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
 
 use super::{Cursor, Policy, pick, pick_other};
 use crate::cluster::{Cluster, Discovery, Endpoint, Settings};
 
 fn cluster(weights: &[u32]) -> Cluster {
-    let endpoint = |(n, weight): (usize, &u32)| Endpoint {
-        address: SocketAddr::from(([127, 0, 0, 1], 1000 + n as u16)),
-        hostname: Arc::from(""),
-        weight: *weight,
-        metadata: None,
-        locality: None,
-    };
+    let endpoint =
+        |(n, weight): (usize, &u32)| Endpoint { weight: *weight, ..Endpoint::new(SocketAddr::from(([127, 0, 0, 1], 1000 + n as u16))) };
     let discovery = Discovery::Static(weights.iter().enumerate().map(endpoint).collect());
     Cluster::new("c", Settings { discovery, ..Settings::default() }, &crate::stats::Store::with_workers(1), None)
 }

@@ -19,7 +19,8 @@ use hickory_resolver::{
 
 use super::{
     Cluster, Discovery,
-    host::{Endpoint, HostEntry, HostSet},
+    host::Endpoint,
+    host_set::{HostEntry, HostSet},
     settings::{DnsEndpoint, DnsSettings, FailureRefresh, LookupFamily, ResolverConfig},
 };
 
@@ -183,14 +184,7 @@ struct Slot {
 /// What the configuration before had found out about a name.
 fn carried_hosts(hosts: &HostSet, name: &DnsEndpoint) -> Vec<Endpoint> {
     let of_name = |entry: &&HostEntry| entry.host.hostname == name.hostname && entry.host.address().port() == name.port;
-    let endpoint = |entry: &HostEntry| Endpoint {
-        address: entry.host.address(),
-        hostname: name.hostname.clone(),
-        weight: name.weight,
-        metadata: name.metadata.clone(),
-        locality: name.locality.clone(),
-    };
-    hosts.entries().iter().filter(of_name).map(endpoint).collect()
+    hosts.entries().iter().filter(of_name).map(|entry| name.at(entry.host.address().ip())).collect()
 }
 
 impl Work<'_> {
@@ -223,15 +217,9 @@ impl Work<'_> {
 
     fn take(&self, at: usize, name: &DnsEndpoint, addresses: &[IpAddr]) {
         self.cluster.config_stats.update_success().inc();
-        let endpoint = |ip: &IpAddr| Endpoint {
-            address: SocketAddr::new(*ip, name.port),
-            hostname: name.hostname.clone(),
-            weight: name.weight,
-            metadata: name.metadata.clone(),
-            locality: name.locality.clone(),
-        };
         let wanted = if self.dns.strict { addresses.len() } else { 1 };
-        self.asked(at, Some(addresses.iter().take(wanted).map(endpoint).collect()));
+        self.cluster.looked_at(wanted, if self.dns.strict { name.weight } else { 0 });
+        self.asked(at, Some(addresses.iter().take(wanted).map(|ip| name.at(*ip)).collect()));
     }
 
     /// Notes an answer, or that there was none, and publishes what is known now.
@@ -245,7 +233,7 @@ impl Work<'_> {
             let all: Vec<Endpoint> = all.cloned().collect();
             let published = match all.first() {
                 Some(first) if !self.dns.strict => self.cluster.set_logical(first),
-                _ => self.cluster.set_hosts(&all),
+                _ => self.cluster.publish(&all),
             };
             if !published {
                 self.cluster.config_stats.update_no_rebuild().inc();
@@ -261,7 +249,7 @@ impl Cluster {
     /// Says where the one host of a LOGICAL_DNS cluster is now.
     fn set_logical(&self, endpoint: &Endpoint) -> bool {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(next) = HostSet::logical(&self.hosts.load(), endpoint) else { return false };
+        let Some(next) = HostSet::logical(&self.hosts.load(), endpoint, &self.settings.health, &self.stats) else { return false };
         self.hosts.store(Arc::new(next));
         self.endpoint_stats.membership_change().inc();
         self.count_members();

@@ -1,4 +1,4 @@
-//! Hosts of a cluster, and the immutable set of them that balancers pick from.
+//! A host of a cluster: where it is, how it is, and its counters.
 
 use std::{
     net::SocketAddr,
@@ -25,10 +25,38 @@ pub struct Endpoint {
     pub metadata: Option<Arc<Metadata>>,
     /// `locality` of the group that it is in.
     pub locality: Option<Arc<Locality>>,
+    /// `health_status`
+    pub health: Health,
+}
+
+/// `health_status`, as far as it makes a difference: `UNKNOWN`, and numbers without a name, are `HEALTHY`; `TIMEOUT` is `UNHEALTHY`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Health {
+    /// Gets traffic.
+    #[default]
+    Healthy,
+    /// Gets what the healthy ones are too few for.
+    Degraded,
+    /// Gets traffic in a panic only.
+    Unhealthy,
+    /// The same, and does not count when health is measured.
+    Draining,
+}
+
+impl Health {
+    /// Envoy's flag of a host that is not healthy.
+    pub fn flag(self) -> Option<&'static str> {
+        match self {
+            Health::Healthy => None,
+            Health::Degraded => Some("degraded_eds_health"),
+            Health::Unhealthy => Some("failed_eds_health"),
+            Health::Draining => Some("eds_status_draining"),
+        }
+    }
 }
 
 /// `Locality`: where a host runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Locality {
     /// `region`
     pub region: Box<str>,
@@ -39,9 +67,9 @@ pub struct Locality {
 }
 
 impl Endpoint {
-    /// An endpoint of weight 1 without a name.
+    /// A healthy endpoint of weight 1 without a name.
     pub fn new(address: SocketAddr) -> Endpoint {
-        Endpoint { address, hostname: Arc::from(""), weight: 1, metadata: None, locality: None }
+        Endpoint { address, hostname: Arc::from(""), weight: 1, metadata: None, locality: None, health: Health::Healthy }
     }
 }
 
@@ -60,11 +88,11 @@ pub struct Host {
     /// The newest `locality` of the endpoint.
     locality: ArcSwapOption<Locality>,
     /// The newest address of a LOGICAL_DNS host, which stays one host whatever its name resolves to.
-    moved: Option<ArcSwap<SocketAddr>>,
+    pub(super) moved: Option<ArcSwap<SocketAddr>>,
 }
 
 impl Host {
-    fn new(endpoint: &Endpoint, logical: bool) -> Host {
+    pub(super) fn new(endpoint: &Endpoint, logical: bool) -> Host {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Host {
             id: NEXT.fetch_add(1, Relaxed),
@@ -99,7 +127,7 @@ impl Host {
     }
 
     /// Takes over what an update says of the endpoint beside address and name.
-    fn renew(&self, endpoint: &Endpoint) {
+    pub(super) fn renew(&self, endpoint: &Endpoint) {
         if *self.metadata.load() != endpoint.metadata {
             self.metadata.store(endpoint.metadata.clone());
         }
@@ -195,98 +223,5 @@ pub struct ActiveConnection(Arc<Host>);
 impl Drop for ActiveConnection {
     fn drop(&mut self) {
         self.0.stats.cx_active.fetch_sub(1, Relaxed);
-    }
-}
-
-/// A host and its weight in one set.
-#[derive(Clone, Debug)]
-pub struct HostEntry {
-    /// The host.
-    pub host: Arc<Host>,
-    /// Its weight; at least 1.
-    pub weight: u32,
-}
-
-fn next_generation() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    NEXT.fetch_add(1, Relaxed)
-}
-
-/// The hosts of a cluster at one moment. Never changed once published.
-#[derive(Clone, Debug, Default)]
-pub struct HostSet {
-    generation: u64,
-    entries: Vec<HostEntry>,
-    weighted: bool,
-}
-
-impl HostSet {
-    /// The set of these endpoints; hosts that `old` has at the same address and under the same name are kept.
-    pub(super) fn next(old: Option<&HostSet>, endpoints: &[Endpoint]) -> HostSet {
-        let mut kept = std::collections::HashMap::new();
-        // A LOGICAL_DNS host is where its name was last, not where it began: it is nobody else's.
-        for entry in old.map(HostSet::entries).unwrap_or_default().iter().filter(|entry| entry.host.moved.is_none()) {
-            kept.insert((entry.host.address, entry.host.hostname.clone()), entry.host.clone());
-        }
-        let entries: Vec<HostEntry> = endpoints
-            .iter()
-            .map(|endpoint| {
-                let key = (endpoint.address, endpoint.hostname.clone());
-                let host = kept.entry(key).or_insert_with(|| Arc::new(Host::new(endpoint, false))).clone();
-                host.renew(endpoint);
-                HostEntry { host, weight: endpoint.weight.max(1) }
-            })
-            .collect();
-        HostSet { generation: next_generation(), weighted: entries.windows(2).any(|pair| pair[0].weight != pair[1].weight), entries }
-    }
-
-    /// The set of one LOGICAL_DNS host: a new one, or the old one at its new address.
-    pub(super) fn logical(old: &HostSet, endpoint: &Endpoint) -> Option<HostSet> {
-        if let Some(Host { moved: Some(moved), hostname, .. }) = old.entries.first().map(|e| &*e.host)
-            && *hostname == endpoint.hostname
-            && let Some(entry) = old.entries.first()
-        {
-            entry.host.renew(endpoint);
-            if **moved.load() != endpoint.address {
-                moved.store(Arc::new(endpoint.address));
-            }
-            return None;
-        }
-        let host = Arc::new(Host::new(endpoint, true));
-        let entries = vec![HostEntry { host, weight: endpoint.weight.max(1) }];
-        Some(HostSet { generation: next_generation(), entries, weighted: false })
-    }
-
-    /// Whether the set is made of exactly these endpoints.
-    pub(super) fn equals(&self, endpoints: &[Endpoint]) -> bool {
-        self.entries.len() == endpoints.len()
-            && self.entries.iter().zip(endpoints).all(|(entry, endpoint)| {
-                entry.host.address == endpoint.address
-                    && entry.weight == endpoint.weight.max(1)
-                    && entry.host.hostname == endpoint.hostname
-                    && *entry.host.metadata.load() == endpoint.metadata
-                    && *entry.host.locality.load() == endpoint.locality
-                    && entry.host.moved.is_none()
-            })
-    }
-
-    /// Another number for every set of this process, except 0 for empty ones that nobody made.
-    pub fn generation(&self) -> u64 {
-        self.generation
-    }
-
-    /// The hosts, in the order of the configuration.
-    pub fn entries(&self) -> &[HostEntry] {
-        &self.entries
-    }
-
-    /// Whether weights differ.
-    pub fn weighted(&self) -> bool {
-        self.weighted
-    }
-
-    /// Whether a host is still in the set.
-    pub fn contains(&self, host: &Host) -> bool {
-        self.entries.iter().any(|entry| entry.host.id == host.id)
     }
 }

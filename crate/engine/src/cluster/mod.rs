@@ -6,6 +6,7 @@ mod circuit;
 mod dns;
 mod grpc;
 mod host;
+mod host_set;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,8 @@ use tokio::sync::watch;
 pub use circuit::{Circuit, Permit, Priority, RetryBudget, Thresholds};
 pub use dns::{DnsError, Resolvers, run_dns};
 pub use grpc::{GrpcCounters, GrpcProtocol, GrpcStats};
-pub use host::{ActiveConnection, ActiveRequest, Endpoint, Host, HostEntry, HostSet, HostStats, Locality, Outcome};
+pub use host::{ActiveConnection, ActiveRequest, Endpoint, Health, Host, HostStats, Locality, Outcome};
+pub use host_set::{Group, HealthRules, HostEntry, HostSet, Turn};
 pub use settings::{
     AutoSni, Discovery, DnsEndpoint, DnsSettings, Either, FailureRefresh, LookupFamily, ResolverConfig, Settings, Spoken, TcpKeepalive,
     UpstreamProtocol,
@@ -80,10 +82,10 @@ impl Cluster {
         let stats = ClusterStats::new(store, &prefix);
         let old = previous.map(Cluster::hosts);
         let hosts = match &settings.discovery {
-            Discovery::Static(endpoints) => HostSet::next(old.as_deref().map(|a| &**a), endpoints),
+            Discovery::Static(endpoints) => HostSet::next(old.as_deref().map(|a| &**a), endpoints, &settings.health, &stats),
             Discovery::Dns(_) => match (previous, &old) {
-                (Some(p), Some(old)) if p.settings.discovery == settings.discovery => HostSet::clone(old),
-                _ => HostSet::default(),
+                (Some(p), Some(old)) if p.settings.discovery == settings.discovery => old.under(&settings.health, &stats),
+                _ => HostSet::next(None, &[], &settings.health, &stats),
             },
         };
         let warm = match &settings.discovery {
@@ -109,8 +111,9 @@ impl Cluster {
             writing: Mutex::new(()),
             warm: watch::Sender::new(warm),
         };
-        if !cluster.hosts.load().entries().is_empty() {
-            cluster.endpoint_stats.default_total_match_count().inc();
+        let found = cluster.hosts.load().entries().len();
+        if found > 0 {
+            cluster.endpoint_stats.default_total_match_count().add(found as u64);
             cluster.endpoint_stats.membership_change().inc();
         }
         cluster.count_members();
@@ -124,15 +127,30 @@ impl Cluster {
 
     /// Replaces the hosts; those whose address stays keep their state. Says whether anything changed.
     pub fn set_hosts(&self, endpoints: &[Endpoint]) -> bool {
+        let changed = self.publish(endpoints);
+        if changed {
+            self.looked_at(endpoints.len(), endpoints.iter().map(|e| e.weight).max().unwrap_or(0));
+        }
+        changed
+    }
+
+    /// Replaces the hosts, and counts nothing but members.
+    fn publish(&self, endpoints: &[Endpoint]) -> bool {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.hosts.load_full();
         if old.equals(endpoints) {
             return false;
         }
-        self.hosts.store(Arc::new(HostSet::next(Some(&old), endpoints)));
+        self.hosts.store(Arc::new(HostSet::next(Some(&old), endpoints, &self.settings.health, &self.stats)));
         self.endpoint_stats.membership_change().inc();
         self.count_members();
         true
+    }
+
+    /// Counts the endpoints of an update, the heaviest of which has this weight.
+    fn looked_at(&self, endpoints: usize, heaviest: u32) {
+        self.endpoint_stats.default_total_match_count().add(endpoints as u64);
+        self.endpoint_stats.max_host_weight().set(u64::from(heaviest));
     }
 
     /// The stats that a request counts in beside the cluster's own; nothing once [`MAX_ALT_STATS`] other names were asked for.
@@ -167,11 +185,11 @@ impl Cluster {
 
     fn count_members(&self) {
         let hosts = self.hosts.load();
-        let total = hosts.entries().len() as u64;
-        self.endpoint_stats.membership_total().set(total);
-        self.endpoint_stats.membership_healthy().set(total);
-        let heaviest = hosts.entries().iter().map(|e| u64::from(e.weight)).max().filter(|_| hosts.weighted());
-        self.endpoint_stats.max_host_weight().set(heaviest.unwrap_or(0));
+        let of = |health| hosts.entries().iter().filter(|e| e.health == health).count() as u64;
+        self.endpoint_stats.membership_total().set(hosts.entries().len() as u64);
+        self.endpoint_stats.membership_healthy().set(of(Health::Healthy));
+        self.endpoint_stats.membership_degraded().set(of(Health::Degraded));
+        self.endpoint_stats.membership_excluded().set(of(Health::Draining));
     }
 
     /// Resolves once the cluster may be used: at once for fixed hosts, else after the first answer or failure of every

@@ -1,10 +1,15 @@
 //! What a cluster's configuration says, compiled: plain data.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     circuit::Thresholds,
-    host::{Endpoint, Locality},
+    host::{Endpoint, Health, Locality},
+    host_set::HealthRules,
 };
 use crate::{
     balance::Policy,
@@ -26,6 +31,8 @@ pub struct Settings {
     pub discovery: Discovery,
     /// `lb_policy` with its options.
     pub policy: Policy,
+    /// `common_lb_config` and `load_assignment.policy`
+    pub health: HealthRules,
     /// `connect_timeout`; default 5 s.
     pub connect_timeout: Duration,
     /// `per_connection_buffer_limit_bytes`; default 1 MiB.
@@ -66,6 +73,7 @@ impl Default for Settings {
             alt_stat_name: None,
             discovery: Discovery::Static(Vec::new()),
             policy: Policy::RoundRobin,
+            health: HealthRules::default(),
             connect_timeout: Duration::from_secs(5),
             per_connection_buffer_limit: 1024 * 1024,
             protocol: UpstreamProtocol::Http1(Http1::default()),
@@ -229,6 +237,22 @@ pub struct DnsEndpoint {
     pub metadata: Option<Arc<Metadata>>,
     /// `locality` of every address.
     pub locality: Option<Arc<Locality>>,
+    /// `health_status` of every address.
+    pub health: Health,
+}
+
+impl DnsEndpoint {
+    /// The endpoint at one address of the name.
+    pub fn at(&self, address: IpAddr) -> Endpoint {
+        Endpoint {
+            address: SocketAddr::new(address, self.port),
+            hostname: self.hostname.clone(),
+            weight: self.weight,
+            metadata: self.metadata.clone(),
+            locality: self.locality.clone(),
+            health: self.health,
+        }
+    }
 }
 
 /// Exponential back-off after failed look-ups.

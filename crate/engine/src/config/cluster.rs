@@ -9,7 +9,9 @@ use plenipo_api::proto::envoy::{
     config::{
         cluster::v3::{
             CircuitBreakers, Cluster, circuit_breakers,
-            cluster::{ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, LbConfig, LbPolicy},
+            cluster::{
+                ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, LbConfig, LbPolicy, common_lb_config::LocalityConfigSpecifier,
+            },
         },
         core::v3::{
             Address, HealthStatus, Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions, RoutingPriority, SocketAddress,
@@ -34,8 +36,8 @@ use super::{
 use crate::{
     balance::Policy,
     cluster::{
-        AutoSni, Discovery, DnsEndpoint, DnsSettings, Either, Endpoint, FailureRefresh, Locality, LookupFamily, ResolverConfig,
-        RetryBudget, Settings, TcpKeepalive, Thresholds, UpstreamProtocol,
+        AutoSni, Discovery, DnsEndpoint, DnsSettings, Either, Endpoint, FailureRefresh, Health, HealthRules, Locality, LookupFamily,
+        ResolverConfig, RetryBudget, Settings, TcpKeepalive, Thresholds, UpstreamProtocol,
     },
     http::header::HeaderName,
 };
@@ -58,6 +60,7 @@ pub fn compile(config: &Cluster, at: &At<'_>, issues: &mut Issues) -> Option<Set
     }
     settings.metadata = metadata::compile(config.metadata.as_ref());
     settings.policy = policy(config, at, issues);
+    settings.health = health_rules(config);
     protocol(config, &mut settings, at, issues);
     settings.discovery = discovery(config, at, issues);
     if let Some(breakers) = &config.circuit_breakers {
@@ -95,6 +98,25 @@ fn policy(config: &Cluster, at: &At<'_>, issues: &mut Issues) -> Policy {
             Policy::RoundRobin
         }
     }
+}
+
+fn health_rules(config: &Cluster) -> HealthRules {
+    let mut rules = HealthRules::default();
+    if let Some(common) = &config.common_lb_config {
+        if let Some(threshold) = &common.healthy_panic_threshold {
+            // As Envoy computes it: what is behind the point is cut off.
+            rules.panic_threshold = (100.0 * (threshold.value / 100.0)) as u32;
+        }
+        rules.fail_on_panic = match &common.locality_config_specifier {
+            Some(LocalityConfigSpecifier::ZoneAwareLbConfig(zones)) => zones.fail_traffic_on_panic,
+            _ => false,
+        };
+    }
+    if let Some(policy) = config.load_assignment.as_ref().and_then(|a| a.policy.as_ref()) {
+        rules.overprovisioning = policy.overprovisioning_factor.unwrap_or(rules.overprovisioning);
+        rules.by_weight = policy.weighted_priority_health;
+    }
+    rules
 }
 
 /// The protocol and its options: in `typed_extension_protocol_options`, or in the old fields.
@@ -205,19 +227,7 @@ fn discovery(config: &Cluster, at: &At<'_>, issues: &mut Issues) -> Discovery {
     }
 }
 
-/// Which endpoints get traffic by their `health_status`: the healthy ones, or all where these are fewer than half, which is
-/// Envoy's panic threshold.
-fn in_use(config: &Cluster) -> impl Fn(&LbEndpoint) -> bool + use<> {
-    let all = config.load_assignment.iter().flat_map(|a| &a.endpoints).flat_map(|l| &l.lb_endpoints);
-    let (total, healthy) = all.fold((0, 0), |(total, healthy), e| (total + 1, healthy + usize::from(is_healthy(e))));
-    move |endpoint| healthy * 2 < total || is_healthy(endpoint)
-}
-
-fn is_healthy(endpoint: &LbEndpoint) -> bool {
-    !matches!(endpoint.health_status(), HealthStatus::Unhealthy | HealthStatus::Draining | HealthStatus::Timeout)
-}
-
-/// Walks the endpoints that may get traffic; each with its address and place.
+/// Walks the endpoints; each with its address and place.
 fn endpoints(
     config: &Cluster,
     at: &At<'_>,
@@ -225,7 +235,6 @@ fn endpoints(
     mut see: impl FnMut(&LbEndpoint, Option<&Arc<Locality>>, &str, &SocketAddress, &At<'_>, &mut Issues),
 ) {
     let Some(assignment) = &config.load_assignment else { return };
-    let in_use = in_use(config);
     let at = at.field("load_assignment");
     let localities = at.field("endpoints");
     for (i, locality) in assignment.endpoints.iter().enumerate() {
@@ -243,12 +252,6 @@ fn endpoints(
                 issues.push(at.invalid("an endpoint needs an address"));
                 continue;
             };
-            if endpoint.health_status() == HealthStatus::Degraded {
-                issues.push(at.field("health_status").unsupported("degraded hosts are not implemented").got("DEGRADED"));
-            }
-            if !in_use(endpoint) {
-                continue;
-            }
             let at = at.field("endpoint");
             let at = at.field("address");
             match inner.address.as_ref().and_then(|a| a.address.as_ref()) {
@@ -262,13 +265,30 @@ fn endpoints(
     }
 }
 
+/// A number without a name counts as `UNKNOWN`, as in Envoy.
+fn health(endpoint: &LbEndpoint) -> Health {
+    match endpoint.health_status() {
+        HealthStatus::Unknown | HealthStatus::Healthy => Health::Healthy,
+        HealthStatus::Degraded => Health::Degraded,
+        HealthStatus::Unhealthy | HealthStatus::Timeout => Health::Unhealthy,
+        HealthStatus::Draining => Health::Draining,
+    }
+}
+
 fn static_endpoints(config: &Cluster, at: &At<'_>, issues: &mut Issues) -> Vec<Endpoint> {
     let mut found = Vec::new();
     endpoints(config, at, issues, |endpoint, locality, hostname, socket, at, issues| {
         if let Some(address) = value::socket_address(socket, at, issues) {
             let weight = endpoint.load_balancing_weight.unwrap_or(1);
             let metadata = metadata::compile(endpoint.metadata.as_ref());
-            found.push(Endpoint { address, hostname: hostname.into(), weight, metadata, locality: locality.cloned() });
+            found.push(Endpoint {
+                address,
+                hostname: hostname.into(),
+                weight,
+                metadata,
+                locality: locality.cloned(),
+                health: health(endpoint),
+            });
         }
     });
     found
@@ -282,7 +302,7 @@ fn dns(config: &Cluster, strict: bool, at: &At<'_>, issues: &mut Issues) -> DnsS
             let hostname = if hostname.is_empty() { name.clone() } else { hostname.into() };
             let weight = endpoint.load_balancing_weight.unwrap_or(1);
             let metadata = metadata::compile(endpoint.metadata.as_ref());
-            names.push(DnsEndpoint { name, port, hostname, weight, metadata, locality: locality.cloned() });
+            names.push(DnsEndpoint { name, port, hostname, weight, metadata, locality: locality.cloned(), health: health(endpoint) });
         }
     });
     if !strict && names.len() != 1 {

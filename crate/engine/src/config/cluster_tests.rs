@@ -118,15 +118,21 @@ fn dns_options() {
 }
 
 #[test]
-fn unhealthy_hosts_are_left_out_unless_most_are() {
-    let of = |states: &[&str]| {
-        let list: Vec<String> =
-            states.iter().enumerate().map(|(n, state)| endpoint(&format!("10.0.0.{n}"), &format!(", health_status: {state}"))).collect();
-        addresses(&good(&format!("{{name: c, {}}}", assignment(&list.join(","))))).len()
-    };
-    assert_eq!(of(&["HEALTHY", "UNKNOWN", "UNHEALTHY", "DRAINING"]), 2);
-    assert_eq!(of(&["HEALTHY", "TIMEOUT", "UNHEALTHY"]), 3);
-    assert_eq!(of(&["UNHEALTHY"]), 1);
+fn every_health_status_and_the_rules_of_health() {
+    let states = ["HEALTHY", "UNKNOWN", "77", "DEGRADED", "UNHEALTHY", "TIMEOUT", "DRAINING"];
+    let list: Vec<String> = states.iter().map(|state| endpoint("10.0.0.1", &format!(", health_status: {state}"))).collect();
+    let settings = good(&format!("{{name: c, {}}}", assignment(&list.join(","))));
+    let Discovery::Static(endpoints) = settings.discovery else { panic!("not a static cluster") };
+    let health: Vec<Health> = endpoints.iter().map(|e| e.health).collect();
+    use Health::{Degraded, Draining, Healthy, Unhealthy};
+    assert_eq!(health, [Healthy, Healthy, Healthy, Degraded, Unhealthy, Unhealthy, Draining]);
+    assert_eq!(settings.health, HealthRules::default());
+
+    let settings = good(
+        "{name: c, common_lb_config: {healthy_panic_threshold: {value: 12.6}, zone_aware_lb_config: {fail_traffic_on_panic: true}},
+          load_assignment: {cluster_name: c, policy: {overprovisioning_factor: 200, weighted_priority_health: true}}}",
+    );
+    assert_eq!(settings.health, HealthRules { panic_threshold: 12, fail_on_panic: true, overprovisioning: 200, by_weight: true });
 }
 
 #[test]
@@ -141,7 +147,6 @@ fn several_localities_are_one_set_of_hosts() {
 #[test]
 fn every_problem_is_told_with_its_path() {
     let (name, pipe) = (endpoint("some.name", ""), "{endpoint: {address: {pipe: {path: /tmp/x}}}}");
-    let degraded = endpoint("10.0.0.1", ", health_status: DEGRADED");
     for (yaml, want) in [
         ("{name: c, type: ORIGINAL_DST, lb_policy: CLUSTER_PROVIDED}".into(), "type: this kind of discovery is not implemented"),
         ("{name: c, lb_policy: MAGLEV}".into(), "lb_policy: this policy is not implemented"),
@@ -153,7 +158,6 @@ fn every_problem_is_told_with_its_path() {
             format!("{{name: c, {}}}", assignment(pipe)),
             "load_assignment.endpoints[0].lb_endpoints[0].endpoint.address: only socket_address",
         ),
-        (format!("{{name: c, {}}}", assignment(&degraded)), "load_assignment.endpoints[0].lb_endpoints[0].health_status: degraded"),
         (
             format!("{{name: c, type: LOGICAL_DNS, {}}}", assignment(&format!("{name}, {name}"))),
             "load_assignment: LOGICAL_DNS clusters must have a single",

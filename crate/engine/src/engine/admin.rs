@@ -12,7 +12,7 @@ use super::{Event, Shared, State, lock};
 use crate::{
     access_log::{AccessLog, Files},
     admin::{self, AdminSource, ClusterStatus, Drain, HostStatus, ListenerStatus, LogLevel, ServerInfo, Thresholds},
-    cluster::{Cluster, Priority},
+    cluster::{Cluster, Discovery, Health, Locality, Priority},
     control::Command,
     format::TimeFormat,
     stats::{Store, Value as Stat},
@@ -114,7 +114,9 @@ impl AdminSource for AdminView {
         let mut configs = vec![json!({ "@type": of("BootstrapConfigDump"), "bootstrap": view.bootstrap(), "last_updated": updated })];
         configs.push(json!({ "@type": of("ClustersConfigDump"), "static_clusters": clusters }));
         if include_eds {
-            let endpoints: Vec<Value> = self.clusters().iter().map(endpoints).collect();
+            let snapshot = self.shared.snapshot.load();
+            let by_name: BTreeMap<_, _> = snapshot.clusters.iter().collect();
+            let endpoints: Vec<Value> = by_name.values().map(|cluster| endpoints(cluster)).collect();
             configs.push(json!({ "@type": of("EndpointsConfigDump"), "static_endpoint_configs": endpoints }));
         }
         configs.push(json!({ "@type": of("ListenersConfigDump"), "static_listeners": listeners }));
@@ -225,6 +227,7 @@ fn cluster_status(cluster: &Cluster) -> ClusterStatus {
             weight: entry.weight,
             locality: host.locality().map(|l| [l.region.to_string(), l.zone.to_string(), l.sub_zone.to_string()]).unwrap_or_default(),
             canary: host.is_canary(),
+            health_flags: entry.health.flag().into_iter().collect(),
             ..HostStatus::new(host.address())
         }
     });
@@ -238,20 +241,47 @@ fn cluster_status(cluster: &Cluster) -> ClusterStatus {
     }
 }
 
-fn endpoints(cluster: &ClusterStatus) -> Value {
-    let hosts: Vec<Value> = cluster
-        .hosts
-        .iter()
-        .map(|h| {
-            let socket = json!({ "address": h.address.ip().to_string(), "port_value": h.address.port() });
-            json!({ "endpoint": { "address": { "socket_address": socket } }, "load_balancing_weight": h.weight })
-        })
-        .collect();
-    json!({ "endpoint_config": {
+/// The hosts of a cluster as `EndpointsConfigDump` tells them: by locality, with what balancing makes of them.
+fn endpoints(cluster: &Cluster) -> Value {
+    let hosts = cluster.hosts();
+    let mut localities: BTreeMap<Locality, Vec<Value>> = BTreeMap::new();
+    for entry in hosts.entries() {
+        let host = &entry.host;
+        let address = host.address();
+        let socket = json!({ "address": address.ip().to_string(), "port_value": address.port() });
+        let mut endpoint = json!({ "address": { "socket_address": socket }, "health_check_config": {} });
+        if !host.hostname.is_empty() {
+            endpoint["hostname"] = host.hostname.as_ref().into();
+        }
+        let status = match entry.health {
+            Health::Healthy => "HEALTHY",
+            Health::Degraded => "DEGRADED",
+            Health::Unhealthy | Health::Draining => "UNHEALTHY",
+        };
+        let mut told = json!({ "endpoint": endpoint, "health_status": status });
+        match host.metadata() {
+            Some(metadata) => told["metadata"] = (&*metadata).into(),
+            None if matches!(cluster.settings.discovery, Discovery::Dns(_)) => told["metadata"] = json!({}),
+            None => {}
+        }
+        told["load_balancing_weight"] = entry.weight.into();
+        localities.entry(host.locality().map(|l| Locality::clone(&l)).unwrap_or_default()).or_default().push(told);
+    }
+    let localities = localities.into_iter().map(|(locality, hosts)| {
+        let parts = [("region", locality.region), ("zone", locality.zone), ("sub_zone", locality.sub_zone)];
+        let parts = parts.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name.to_owned(), Value::from(&*value)));
+        json!({ "locality": Value::Object(parts.collect()), "lb_endpoints": hosts, "load_balancing_weight": 0 })
+    });
+    let mut assignment = json!({
         "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
-        "cluster_name": cluster.name,
-        "endpoints": [{ "lb_endpoints": hosts }],
-    } })
+        "cluster_name": &*cluster.name,
+    });
+    let localities: Vec<Value> = localities.collect();
+    if !localities.is_empty() {
+        assignment["endpoints"] = localities.into();
+    }
+    assignment["policy"] = json!({ "overprovisioning_factor": cluster.settings.health.overprovisioning });
+    json!({ "endpoint_config": assignment })
 }
 
 /// The inline route tables of a listener.

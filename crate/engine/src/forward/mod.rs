@@ -180,9 +180,7 @@ fn charge_answer(stream: &Stream, tally: &Tally, answered: &Answered) {
 
 /// Counts a request for which the cluster has no host.
 fn charge_no_host(stream: &Stream, tally: &Tally) {
-    let stats = &tally.cluster().stats;
-    stats.upstream_cx_none_healthy().inc();
-    stats.lb_healthy_panic().inc();
+    tally.cluster().stats.upstream_cx_none_healthy().inc();
     tally.answer(Failure::NoHealthyHost.status(), stream.is_internal(), false, None);
 }
 
