@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes the test CA, a server certificate for a.test, b.test, localhost and 127.0.0.1, one for b.test only, a client certificate, and
-# the certificates of two people whom another CA vouches for through an intermediate one: their names are made to be quoted wrongly.
+# the certificates of two people whom another CA vouches for through an intermediate one: their names are made to be quoted wrongly; and eve's.
 set -eu
 cd "$(dirname "$0")"
 key() { openssl ecparam -name prime256v1 -genkey -noout | openssl pkcs8 -topk8 -nocrypt -out "$1.key"; }
@@ -36,3 +36,9 @@ cat people-mid.crt >> jane.crt
 cat people-mid.crt >> nobody.crt
 signed_by people-mid people-server '/CN=people server' "${person}subjectAltName=DNS:a.test,URI:spiffe://people/server,URI:spiffe://people/other\n"
 rm -f people-ca.srl people-mid.srl people-ca.key people-mid.key people-mid.crt
+
+# Who vouches for herself, and whose name would begin a header of its own.
+key eve
+printf '[req]\ndistinguished_name=dn\n[dn]\n[ext]\nbasicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=clientAuth\nsubjectAltName=@names\n[names]\nURI.1=spiffe://people/eve\\r\\nx-evil: 1\nDNS.1=eve.test\\nx\n' > eve.cnf
+openssl req -x509 -new -key eve.key -subj "/CN=eve" -days 36500 -config eve.cnf -extensions ext -out eve.crt
+rm eve.cnf

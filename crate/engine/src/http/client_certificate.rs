@@ -1,6 +1,6 @@
 //! `x-forwarded-client-cert`: what upstreams are told of a client's certificate, and what a client may say of it.
 
-use std::sync::OnceLock;
+use std::{borrow::Cow, sync::OnceLock};
 
 use super::{
     header::{HeaderList, Known},
@@ -102,7 +102,7 @@ fn as_text(tls: &TlsInfo, details: Details) -> String {
     };
     let Some(client) = tls.peer.first() else { return out };
     for uri in ours(tls) {
-        pair("By", uri, "");
+        pair("By", &printable(uri), "");
     }
     pair("Hash", &client.sha256(), "");
     if details.cert {
@@ -120,18 +120,26 @@ fn as_text(tls: &TlsInfo, details: Details) -> String {
             pair("URI", "", "");
         }
         for uri in &facts.uris {
-            pair("URI", uri, "");
+            pair("URI", &printable(uri), "");
         }
     }
     if details.dns {
         for name in &facts.dns_names {
-            pair("DNS", name, "");
+            pair("DNS", &printable(name), "");
         }
     }
     if details.issuer {
         pair("Issuer", &facts.issuer, "\"");
     }
     out
+}
+
+/// A name of a certificate with its control characters percent-encoded: a line end in it would begin another header.
+fn printable(name: &str) -> Cow<'_, str> {
+    if !name.contains(|c: char| c.is_ascii_control()) {
+        return name.into();
+    }
+    name.chars().map(|c| if c.is_ascii_control() { format!("%{:02X}", u32::from(c)) } else { c.to_string() }).collect()
 }
 
 /// As in Envoy, what is empty is left out.

@@ -5,6 +5,7 @@ mod frames;
 mod headers;
 mod http1;
 mod path;
+mod request;
 mod sockets;
 mod text;
 
