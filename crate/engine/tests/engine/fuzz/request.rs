@@ -61,7 +61,7 @@ fn cookies() {
         let quoted = [b"a=\"x y\";", input].concat();
         assert!(of(&[&first], StringMatch::exact("x y", false), false) && of(&[&quoted], StringMatch::exact("x y", false), false));
         // What comes behind one that is there changes nothing.
-        let exact = StringMatch::exact(*numbers.of(&["", "1", "a=1", "\""]), false);
+        let exact = StringMatch::exact(numbers.of(&["", "1", "a=1", "\""]), false);
         let alone = of(&[input], exact.clone(), false);
         assert!(!there || of(&[input, b"a=1"], exact, false) == alone);
         (there, alone, lines.len().min(5))
@@ -104,7 +104,9 @@ fn regex_rewrites() {
         let without = Rewrite::new(pattern, "").expect("nothing is a substitution").apply(path).into_owned();
         let new = rewrite.apply(path);
         if !substitution.contains('\\') {
-            assert!(new.len() >= without.len() && (substitution.is_empty() || (new.len() - without.len()) % substitution.len() == 0));
+            assert!(
+                new.len() >= without.len() && (substitution.is_empty() || (new.len() - without.len()).is_multiple_of(substitution.len()))
+            );
         }
         assert!(!whole || path.is_empty() || without.len() < path.len());
         (2 + usize::from(whole), usize::from(new != path))
