@@ -61,7 +61,7 @@ fn cookies() {
         let quoted = [b"a=\"x y\";", input].concat();
         assert!(of(&[&first], StringMatch::exact("x y", false), false) && of(&[&quoted], StringMatch::exact("x y", false), false));
         // What comes behind one that is there changes nothing.
-        let exact = StringMatch::exact(numbers.of(&["", "1", "a=1", "\""]), false);
+        let exact = StringMatch::exact(numbers.of::<&str>(&["", "1", "a=1", "\""]), false);
         let alone = of(&[input], exact.clone(), false);
         assert!(!there || of(&[input, b"a=1"], exact, false) == alone);
         (there, alone, lines.len().min(5))
