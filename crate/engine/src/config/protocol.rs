@@ -76,10 +76,13 @@ pub fn http2(options: &core::Http2ProtocolOptions, at: &At<'_>, issues: &mut Iss
         hpack_table_size: options.hpack_table_size.unwrap_or(defaults.hpack_table_size),
         keepalive: options.connection_keepalive.as_ref().and_then(|k| keepalive(k, &at.field("connection_keepalive"), issues)),
         floods: FloodLimits {
+            outbound_frames: options.max_outbound_frames.unwrap_or(floods.outbound_frames),
             control_frames: options.max_outbound_control_frames.unwrap_or(floods.control_frames),
             empty_frames: options.max_consecutive_inbound_frames_with_empty_payload.unwrap_or(floods.empty_frames),
             priority_frames: options.max_inbound_priority_frames_per_stream.unwrap_or(floods.priority_frames),
             window_updates: options.max_inbound_window_update_frames_per_data_frame_sent.unwrap_or(floods.window_updates),
+            reset_burst: options.stream_reset_burst.unwrap_or(floods.reset_burst),
+            reset_rate: options.stream_reset_rate.unwrap_or(floods.reset_rate),
         },
     }
 }

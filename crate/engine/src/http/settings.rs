@@ -341,7 +341,9 @@ pub struct Keepalive {
 /// The limits of `http2_protocol_options` on frames that cost their sender nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FloodLimits {
-    /// `max_outbound_control_frames`: PING and SETTINGS that wait for their acknowledgement to be written; default 1000.
+    /// `max_outbound_frames`: frames of all kinds that wait to be written; default 10,000.
+    pub outbound_frames: u32,
+    /// `max_outbound_control_frames`: acknowledgements of PING and SETTINGS, and resets, that wait to be written; default 1000.
     pub control_frames: u32,
     /// `max_consecutive_inbound_frames_with_empty_payload`; default 1.
     pub empty_frames: u32,
@@ -349,11 +351,23 @@ pub struct FloodLimits {
     pub priority_frames: u32,
     /// `max_inbound_window_update_frames_per_data_frame_sent`; default 10.
     pub window_updates: u32,
+    /// `stream_reset_burst`: how many streams a client may reset at once; default 1000.
+    pub reset_burst: u64,
+    /// `stream_reset_rate`: how many more in each second; default 33.
+    pub reset_rate: u64,
 }
 
 impl Default for FloodLimits {
     fn default() -> FloodLimits {
-        FloodLimits { control_frames: 1000, empty_frames: 1, priority_frames: 100, window_updates: 10 }
+        FloodLimits {
+            outbound_frames: 10_000,
+            control_frames: 1000,
+            empty_frames: 1,
+            priority_frames: 100,
+            window_updates: 10,
+            reset_burst: 1000,
+            reset_rate: 33,
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     http::{
         body::{BodyError, Frame},
         convert,
-        frames::{Watch, WatchedStream},
+        frames::{Flood, Watch, WatchedStream},
         h1,
         header::{HeaderList, Known},
         keepalive::PingNow,
@@ -61,6 +61,7 @@ impl Connection {
 
     fn failure(&self, error: &h2::Error) -> Failure {
         match self.watch.flood() {
+            Some(Flood::Outbound) => Failure::ConnectionTermination,
             Some(_) => Failure::Protocol("http2.flood"),
             None => failure(error),
         }
@@ -81,7 +82,7 @@ impl Connection {
 /// One request and its answer.
 pub struct Exchange {
     connection: Rc<Connection>,
-    _stream: WatchedStream,
+    stream: WatchedStream,
     pool: Rc<HostPool>,
     /// The answer is whole.
     over: bool,
@@ -111,11 +112,12 @@ impl Exchange {
             pool.cluster().stats.upstream_cx_max_requests().inc();
         }
         connection.meta.carries_request();
-        let stream = connection.watch.stream();
         let (response, send) = connection.sender.clone().send_request(head, end).map_err(|e| connection.failure(&e))?;
+        let stream = connection.watch.stream(send.stream_id().as_u32());
+        stream.queues_headers();
         Ok(Exchange {
             connection,
-            _stream: stream,
+            stream,
             pool,
             over: false,
             broken: false,
@@ -173,8 +175,9 @@ impl Exchange {
                 if data.is_empty() {
                     self.waiting = None;
                 }
-                if !piece.is_empty() && self.send.send_data(piece, false).is_err() {
-                    self.sent = true;
+                if !piece.is_empty() {
+                    self.stream.queues_data(piece.len());
+                    self.sent = self.send.send_data(piece, false).is_err();
                 }
                 continue;
             }
@@ -187,10 +190,12 @@ impl Exchange {
                 Poll::Ready(Some(Ok(Frame::Data(data)))) => self.waiting = Some(data),
                 Poll::Ready(Some(Ok(Frame::Trailers(trailers)))) => {
                     self.sent = true;
+                    self.stream.queues_headers();
                     let _ = self.send.send_trailers(convert::to_map(&trailers));
                 }
                 Poll::Ready(None) => {
                     self.sent = true;
+                    self.stream.queues_data(0);
                     let _ = self.send.send_data(Bytes::new(), true);
                 }
                 Poll::Ready(Some(Err(_))) => {
@@ -285,6 +290,7 @@ impl Drop for Exchange {
                 self.pool.cluster().stats.upstream_rq_tx_reset().inc();
             }
             self.send.send_reset(h2::Reason::INTERNAL_ERROR);
+            self.stream.queues_reset();
         }
     }
 }

@@ -3,8 +3,11 @@
 use std::{
     cell::{Cell, RefCell},
     collections::{HashMap, VecDeque},
+    future::{Future, poll_fn},
+    pin::Pin,
     rc::Rc,
     sync::{Arc, OnceLock},
+    task::Poll,
     time::Instant,
 };
 
@@ -16,7 +19,7 @@ use crate::{
     error::Failure,
     http::{
         connection::send_buffer,
-        frames::{Role, Watch, Watched},
+        frames::{Flood, Role, Watch, Watched},
         h1::ResponseLimits,
         io::{Io, Meter},
         keepalive::{self, PingNow},
@@ -325,15 +328,22 @@ impl HostPool {
             let jitter = Arc::as_ptr(&self.host) as u64 ^ meta.facts.local.port() as u64;
             Some(keepalive::run(driver.ping_pong()?, keepalive, jitter, ping_now.clone(), watch.clone()))
         });
+        let driven = watch.clone();
+        let driver = poll_fn(move |cx| {
+            driven.register(cx);
+            match driven.flood() {
+                // What waits for such a peer is not sent any more.
+                Some(Flood::Outbound | Flood::Control) => Poll::Ready(()),
+                _ => Pin::new(&mut driver).poll(cx).map(|_| ()),
+            }
+        });
         tokio::task::spawn_local(async move {
             let _held = held;
             match alive {
                 Some(alive) => {
                     tokio::select! { _ = driver => {}, () = alive => {} }
                 }
-                None => {
-                    let _ = driver.await;
-                }
+                None => driver.await,
             }
         });
         Ok(h2::Connection::new(sender, closed, meta, options, ping_now, watch))

@@ -59,6 +59,9 @@ pub trait ClientStream {
 
     /// Notes that the client broke the stream off before its answer.
     fn note_reset(&mut self, flag: Flags, info: &mut StreamInfo);
+
+    /// Notes that the client left while it was answered.
+    fn note_lost(&self, info: &mut StreamInfo);
 }
 
 /// A protocol's name and its `%RESPONSE_CODE_DETAILS%`.
@@ -202,7 +205,10 @@ impl<S: ClientStream> Exchange<S> {
         note(&mut stream.info);
         // An answer that is whole before its request: the protocol resets the stream without an error once all of it is sent.
         if let Err(error) = result {
-            note_broken(&mut stream.info, &manager, &error);
+            match &error {
+                BodyError::ClientGone => self.stream.note_lost(&mut stream.info),
+                other => note_broken(&mut stream.info, &manager, other),
+            }
             if lost {
                 stream.info.detail = Some("downstream_remote_disconnect".into());
             }

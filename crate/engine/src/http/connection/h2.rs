@@ -90,6 +90,7 @@ async fn run(mut h2: server::Connection<Watched<Lingering>, Bytes>, connection: 
     let mut requests = 0u32;
     let mut draining = false;
     let mut by_peer = true;
+    let mut aborted = false;
     loop {
         let next = poll_fn(|cx| {
             connection.listening.register(cx);
@@ -117,6 +118,21 @@ async fn run(mut h2: server::Connection<Watched<Lingering>, Bytes>, connection: 
                 return Poll::Ready(next);
             }
             watch.register(cx);
+            match watch.flood() {
+                // What waits for such a client is not sent any more.
+                Some(Flood::Outbound | Flood::Control) => {
+                    by_peer = false;
+                    return Poll::Ready(None);
+                }
+                Some(Flood::Reset) if !aborted => {
+                    aborted = true;
+                    by_peer = false;
+                    stats.downstream_cx_protocol_error().inc();
+                    h2.abrupt_shutdown(h2::Reason::INTERNAL_ERROR);
+                    return h2.poll_accept(cx);
+                }
+                _ => {}
+            }
             if watch.resets_prematurely() {
                 stats.downstream_rq_too_many_premature_resets().inc();
                 by_peer = false;
@@ -172,9 +188,10 @@ async fn run(mut h2: server::Connection<Watched<Lingering>, Bytes>, connection: 
             goodbye(&mut h2, &watch);
         }
         let (head, body) = request.into_parts();
-        let mut stream = H2Stream { respond, body: None, watched: watch.stream() };
+        let watched = watch.stream(respond.stream_id().as_u32());
+        let mut stream = H2Stream { respond, body: None, watched };
         if !is_acceptable(&head) {
-            stream.respond.send_reset(h2::Reason::PROTOCOL_ERROR);
+            stream.reset_with(h2::Reason::PROTOCOL_ERROR);
             continue;
         }
         let exchange = Exchange::new(connection.worker.clone(), connection.listening.signal().clone(), stream);
@@ -258,6 +275,7 @@ impl ClientStream for H2Stream {
 
     fn send_interim(&mut self, headers: &HeaderList) {
         let _ = self.respond.send_informational(convert::response_to_http(headers));
+        self.watched.queues_headers();
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Flags> {
@@ -276,6 +294,7 @@ impl ClientStream for H2Stream {
     fn send_head(&mut self, headers: &HeaderList, end: bool) -> Result<(), BodyError> {
         let head = convert::response_to_http(headers);
         self.body = Some(self.respond.send_response(head, end).map_err(|_| BodyError::ClientGone)?);
+        self.watched.queues_headers();
         Ok(())
     }
 
@@ -283,14 +302,21 @@ impl ClientStream for H2Stream {
         let Some(body) = &mut self.body else { return Poll::Ready(Err(BodyError::ClientGone)) };
         let room = std::task::ready!(room(body, data.len(), cx)).ok_or(BodyError::ClientGone)?;
         let piece = data.split_to(room.min(data.len()));
+        self.watched.queues_data(piece.len());
         Poll::Ready(body.send_data(piece, false).map_err(|_| BodyError::ClientGone))
     }
 
     fn send_end(&mut self, trailers: Option<&HeaderList>) -> Result<(), BodyError> {
         let Some(body) = &mut self.body else { return Err(BodyError::ClientGone) };
         match trailers {
-            Some(trailers) => body.send_trailers(convert::to_map(trailers)),
-            None => body.send_data(Bytes::new(), true),
+            Some(trailers) => {
+                self.watched.queues_headers();
+                body.send_trailers(convert::to_map(trailers))
+            }
+            None => {
+                self.watched.queues_data(0);
+                body.send_data(Bytes::new(), true)
+            }
         }
         .map_err(|_| BodyError::ClientGone)
     }
@@ -300,26 +326,35 @@ impl ClientStream for H2Stream {
     }
 
     fn reset(&mut self) {
-        self.respond.send_reset(h2::Reason::INTERNAL_ERROR);
+        self.reset_with(h2::Reason::INTERNAL_ERROR);
     }
 
     fn note_reset(&mut self, flag: Flags, info: &mut StreamInfo) {
-        match self.watched.watch().flood() {
-            Some(flood) => {
-                info.flags.insert(Flood::FLAG);
-                info.detail = Some(flood.detail().into());
-            }
-            None => {
-                info.flags.insert(flag);
-                info.detail = Some("http2.remote_reset".into());
-            }
-        }
+        self.note_gone(flag, info);
         if flag == Flags::DOWNSTREAM_CONNECTION_TERMINATION {
             self.watched.watch().lose();
         }
         if flag == Flags::DOWNSTREAM_REMOTE_RESET && info.started.elapsed() < PREMATURE {
             self.watched.premature_reset();
         }
+    }
+
+    fn note_lost(&self, info: &mut StreamInfo) {
+        self.note_gone(Flags::DOWNSTREAM_CONNECTION_TERMINATION, info);
+    }
+}
+
+impl H2Stream {
+    /// Notes why the client's side ended: `flag`, or what the client flooded us with.
+    fn note_gone(&self, flag: Flags, info: &mut StreamInfo) {
+        let flood = self.watched.watch().flood();
+        info.flags.insert(flood.map_or(flag, |_| Flood::FLAG));
+        info.detail = Some(flood.map_or("http2.remote_reset", Flood::detail).into());
+    }
+
+    fn reset_with(&mut self, reason: h2::Reason) {
+        self.respond.send_reset(reason);
+        self.watched.queues_reset();
     }
 }
 

@@ -23,7 +23,7 @@ use linger::Lingering;
 use super::{body::BodyError, io::poll_read_some, manager::Manager, settings::Codec};
 use crate::{
     error::{Failure, Flags},
-    stream_info::{ConnectionInfo, Protocol, StreamInfo},
+    stream_info::{ConnectionInfo, StreamInfo},
     transport::Transport,
     worker::{Worker, signal::Listening},
 };
@@ -150,10 +150,7 @@ async fn detect(transport: &mut Transport, manager: &Manager) -> Option<bool> {
 /// Notes why an answer broke off after its head had gone to the client.
 fn note_broken(info: &mut StreamInfo, manager: &Manager, error: &BodyError) {
     let (flags, detail) = match error {
-        BodyError::ClientGone => {
-            let detail = if info.protocol == Protocol::Http2 { "http2.remote_reset" } else { "downstream_remote_disconnect" };
-            (Flags::DOWNSTREAM_CONNECTION_TERMINATION, detail.into())
-        }
+        BodyError::ClientGone => (Flags::DOWNSTREAM_CONNECTION_TERMINATION, "downstream_remote_disconnect".into()),
         BodyError::ClientProtocol(detail) => (Flags::DOWNSTREAM_PROTOCOL_ERROR, (*detail).into()),
         BodyError::Refused { detail, .. } => (Flags::default(), (*detail).into()),
         BodyError::Upstream(failure) => {

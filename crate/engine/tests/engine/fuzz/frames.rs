@@ -10,7 +10,7 @@ use std::{
 use plenipo_engine::{
     cluster::{Cluster, Settings},
     http::{
-        frames::{Role, Watch, Watched},
+        frames::{Flood, Role, Watch, Watched},
         io::Meter,
         settings::FloodLimits,
     },
@@ -45,9 +45,17 @@ fn frames() {
         "\0\0\0\0\0\0\0\0\x01",
         "\0\0\x04\x08\0\0\0\0\0",
         "\0\0\x05\x02\0\0\0\0\x03",
+        "\0\0\x04\x03\0\0\0\0\x03\0\0\0\x08",
     ];
     fuzz(include_str!("../../corpus/h2-frames.txt"), &words, |input, numbers| {
-        let limits = FloodLimits { control_frames: 3, empty_frames: 2, priority_frames: 1, window_updates: 1 };
+        let limits = FloodLimits {
+            control_frames: 3,
+            empty_frames: 2,
+            priority_frames: 1,
+            window_updates: 1,
+            reset_burst: 2,
+            ..FloodLimits::default()
+        };
         let (role, room) = (*numbers.of(&[Role::Server, Role::Client]), 1 + numbers.below(300));
         let read = |mut pieces: Vec<&[u8]>, room: usize| {
             let store = Store::with_workers(1);
@@ -63,6 +71,7 @@ fn frames() {
                     Poll::Ready(Ok(())) if buf.filled().is_empty() && watch.flood().is_none() => break false,
                     Poll::Ready(Ok(())) => passed.extend_from_slice(buf.filled()),
                     Poll::Ready(Err(_)) => break true,
+                    Poll::Pending if watch.flood() == Some(Flood::Reset) => break true,
                     Poll::Pending => assert!(watch.flood().is_some(), "it only ever waits once, for a flood to end"),
                 }
             };

@@ -1,0 +1,241 @@
+//! Sees the frame headers of an HTTP/2 connection as its bytes pass, and hands them to the [`Watch`] that ends the connection of a peer
+//! that floods it.
+//!
+//! The HTTP/2 library above bounds what it keeps, but not how much work a peer may make it do with frames that cost the peer
+//! nothing. Here nothing is copied but nine bytes a frame, and nothing is done for each byte.
+
+mod watch;
+
+use std::{
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+pub use watch::{Flood, Role, Watch, WatchedStream};
+
+use super::io::Meter;
+
+const PREFACE: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const PRIORITY: u8 = 2;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
+/// Of SETTINGS and PING.
+const ACK: u8 = 1;
+const END_STREAM: u8 = 1;
+const PADDED: u8 = 8;
+
+/// A transport whose frames are seen.
+pub struct Watched<T> {
+    transport: T,
+    meter: Meter,
+    inbound: Parser,
+    outbound: Parser,
+    watch: Rc<Watch>,
+    /// What came before the frame that was one too many has been taken by the reader.
+    told: bool,
+}
+
+impl<T> Watched<T> {
+    /// Watches a connection on which nothing was read or written yet.
+    pub fn new(transport: T, meter: Meter, watch: Rc<Watch>) -> Watched<T> {
+        let preface = |here| Parser { skip: if here { PREFACE } else { 0 }, ..Parser::default() };
+        let (inbound, outbound) = (preface(watch.role() == Role::Server), preface(watch.role() == Role::Client));
+        Watched { transport, meter, inbound, outbound, watch, told: false }
+    }
+
+    fn wrote(&mut self, bufs: &[io::IoSlice<'_>], mut n: usize) {
+        self.meter.wrote(n);
+        for buf in bufs {
+            let here = n.min(buf.len());
+            self.outbound.walk(&buf[..here], |frame| {
+                self.watch.outbound(frame);
+                true
+            });
+            n -= here;
+        }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if let Some(flood) = this.watch.flood() {
+            if flood == Flood::Reset {
+                // Nothing more is read; the connection's loop says goodbye.
+                return Poll::Pending;
+            }
+            if std::mem::replace(&mut this.told, true) {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "flood")));
+            }
+            // One turn, in which the streams that came before the flood are handed out, and then end with it.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
+        std::task::ready!(Pin::new(&mut this.transport).poll_read(cx, buf))?;
+        let read = &buf.filled()[before..];
+        this.meter.read(read.len());
+        let one_too_many = this.inbound.walk(read, |frame| this.watch.inbound(frame));
+        match one_too_many {
+            None => Poll::Ready(Ok(())),
+            Some(0) => {
+                this.told = true;
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "flood")))
+            }
+            Some(at) => {
+                buf.set_filled(before + at);
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.transport).poll_write_vectored(cx, bufs);
+        this.watch.block(written.is_pending());
+        let n = std::task::ready!(written)?;
+        this.wrote(bufs, n);
+        Poll::Ready(Ok(n))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.transport.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.transport).poll_flush(cx);
+        this.watch.block(flushed.is_pending());
+        flushed
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().transport).poll_shutdown(cx)
+    }
+}
+
+/// What a frame's header says.
+struct Frame {
+    kind: u8,
+    flags: u8,
+    stream: u32,
+    /// Bytes of the payload without padding.
+    payload: usize,
+}
+
+/// Finds the frame headers of one direction.
+#[derive(Default)]
+struct Parser {
+    /// The header under way, with the length of its padding behind it where it has one.
+    head: [u8; 10],
+    have: usize,
+    /// Bytes up to the next header.
+    skip: usize,
+}
+
+impl Parser {
+    /// Calls `see` for each frame that begins here, until it says no; gives where that frame's header starts in `bytes`, or 0 where it started earlier.
+    fn walk(&mut self, bytes: &[u8], mut see: impl FnMut(&Frame) -> bool) -> Option<usize> {
+        let mut at = 0;
+        loop {
+            let skipped = self.skip.min(bytes.len() - at);
+            self.skip -= skipped;
+            at += skipped;
+            if at == bytes.len() {
+                return None;
+            }
+            let taken = (self.needed() - self.have).min(bytes.len() - at);
+            self.head[self.have..self.have + taken].copy_from_slice(&bytes[at..at + taken]);
+            self.have += taken;
+            at += taken;
+            if self.have < self.needed() {
+                continue;
+            }
+            let [a, b, c, kind, flags, s, t, u, v, padding] = self.head;
+            let length = u32::from_be_bytes([0, a, b, c]) as usize;
+            let read = self.have - 9;
+            let padding = if read == 1 { 1 + usize::from(padding) } else { 0 };
+            let stream = u32::from_be_bytes([s, t, u, v]) & 0x7fff_ffff;
+            let began = at.saturating_sub(self.have);
+            self.have = 0;
+            self.skip = length - read;
+            if !see(&Frame { kind, flags, stream, payload: length.saturating_sub(padding) }) {
+                return Some(began);
+            }
+        }
+    }
+
+    /// How long the header under way is, as far as is known: padded frames have one byte more that matters.
+    fn needed(&self) -> usize {
+        let padded = self.have >= 9 && matches!(self.head[3], DATA | HEADERS) && self.head[4] & PADDED != 0 && self.head[..3] != [0; 3];
+        if padded { 10 } else { 9 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+        bytes.extend([kind, flags]);
+        bytes.extend(stream.to_be_bytes());
+        bytes.extend(payload);
+        bytes
+    }
+
+    fn seen(bytes: &[u8], piece: usize) -> Vec<(u8, u8, u32, usize)> {
+        let mut parser = Parser::default();
+        let mut frames = Vec::new();
+        for piece in bytes.chunks(piece) {
+            let stopped = parser.walk(piece, |f| {
+                frames.push((f.kind, f.flags, f.stream, f.payload));
+                true
+            });
+            assert_eq!(stopped, None);
+        }
+        frames
+    }
+
+    #[test]
+    fn frames_are_found_however_the_bytes_are_cut() {
+        let bytes = [
+            frame(HEADERS, 5, 1, &[7; 300]),
+            frame(DATA, PADDED, 1, &[3, 9, 9, 0, 0, 0]),
+            frame(DATA, PADDED, 1, &[]),
+            frame(PING, 0, 0, &[0; 8]),
+            frame(SETTINGS, ACK, 0, &[]),
+        ]
+        .concat();
+        let all = [(HEADERS, 5, 1, 300), (DATA, PADDED, 1, 2), (DATA, PADDED, 1, 0), (PING, 0, 0, 8), (SETTINGS, ACK, 0, 0)];
+        for piece in 1..bytes.len() + 1 {
+            assert_eq!(seen(&bytes, piece), all, "in pieces of {piece}");
+        }
+        assert_eq!(seen(&frame(DATA, PADDED, 1, &[200]), 4), [(DATA, PADDED, 1, 0)]);
+    }
+
+    #[test]
+    fn the_frame_that_is_one_too_many_is_where_reading_stops() {
+        let bytes = [frame(PING, 0, 0, &[0; 8]), frame(PRIORITY, 0, 1, &[0; 5]), frame(PING, 0, 0, &[0; 8])].concat();
+        let mut parser = Parser::default();
+        assert_eq!(parser.walk(&bytes, |f| f.kind == PING), Some(17));
+        let mut parser = Parser::default();
+        assert_eq!(parser.walk(&bytes[..20], |_| true), None);
+        assert_eq!(parser.walk(&bytes[20..], |_| false), Some(0));
+    }
+}

@@ -1,0 +1,510 @@
+//! Counts the frames of one HTTP/2 connection, and says when its peer floods it.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    task::{Context, Waker},
+    time::Instant,
+};
+
+use super::{ACK, CONTINUATION, DATA, END_STREAM, Frame, HEADERS, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE};
+use crate::{error::Flags, http::settings::FloodLimits, stats::Http2Stats};
+
+/// A connection that resets streams before they are answered is closed once half of so many were (`overload.premature_reset_total_stream_count`).
+const PREMATURE_RESETS: u64 = 500;
+/// What a DATA frame holds where the peer did not ask for larger ones.
+const FRAME_SIZE: usize = 16_384;
+
+/// What a peer did too much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flood {
+    /// More PING and SETTINGS than were answered.
+    Control,
+    /// Frames without a payload that end nothing.
+    Empty,
+    /// PRIORITY
+    Priority,
+    /// WINDOW_UPDATE
+    WindowUpdate,
+    /// RST_STREAM
+    Reset,
+    /// What we send it and it does not read.
+    Outbound,
+}
+
+impl Flood {
+    /// Envoy's detail of the streams that end with the connection; their flag is `DPE`.
+    pub fn detail(self) -> &'static str {
+        match self {
+            Flood::Control => "codec_error:Too_many_control_frames_in_the_outbound_queue.",
+            Flood::Empty => "http2.inbound_empty_frames_flood",
+            Flood::Priority => "codec_error:Too_many_PRIORITY_frames",
+            Flood::WindowUpdate => "codec_error:Too_many_WINDOW_UPDATE_frames",
+            Flood::Reset => "codec_error:The_user_callback_function_failed",
+            Flood::Outbound => "codec_error:Too_many_frames_in_the_outbound_queue.",
+        }
+    }
+
+    /// The flag of those streams.
+    pub const FLAG: Flags = Flags::DOWNSTREAM_PROTOCOL_ERROR;
+}
+
+/// Which end of the connection we are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The peer opens streams.
+    Server,
+    /// We do.
+    Client,
+}
+
+/// What is known of a connection's frames; shared by its transport, its loop and its streams.
+pub struct Watch {
+    role: Role,
+    limits: FloodLimits,
+    /// `http2.` of a client's connection, `cluster.<name>.http2.` of an upstream one.
+    pub stats: Http2Stats,
+    flood: Cell<Option<Flood>>,
+    last_stream: Cell<u32>,
+    opened: Cell<u64>,
+    begun: Cell<u64>,
+    ended: Cell<u64>,
+    premature: Cell<u64>,
+    /// A stream ended because the connection did.
+    lost: Cell<bool>,
+    /// PING and SETTINGS of the peer that are not acknowledged yet.
+    owed: Cell<u32>,
+    /// What streams gave the library since the transport took no more.
+    waiting: RefCell<Waiting>,
+    /// The transport takes no more.
+    blocked: Cell<bool>,
+    /// What is left of the resets that the peer may send, and in which second of the connection that was reckoned.
+    resets_left: Cell<(u64, u64)>,
+    began: Instant,
+    /// Frames without payload, one behind the other.
+    empty: Cell<u32>,
+    priorities: Cell<u64>,
+    window_updates: Cell<u64>,
+    data_sent: Cell<u64>,
+    /// The connection's loop, woken where what its streams do ends it.
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Watch {
+    /// Of a new connection.
+    pub fn new(role: Role, limits: FloodLimits, stats: Http2Stats) -> Rc<Watch> {
+        Rc::new(Watch {
+            role,
+            limits,
+            stats,
+            flood: Cell::default(),
+            last_stream: Cell::default(),
+            opened: Cell::default(),
+            begun: Cell::default(),
+            ended: Cell::default(),
+            premature: Cell::default(),
+            lost: Cell::default(),
+            owed: Cell::default(),
+            waiting: RefCell::default(),
+            blocked: Cell::default(),
+            resets_left: Cell::new((limits.reset_burst, 0)),
+            began: Instant::now(),
+            empty: Cell::default(),
+            priorities: Cell::default(),
+            window_updates: Cell::default(),
+            data_sent: Cell::default(),
+            waker: RefCell::default(),
+        })
+    }
+
+    /// Why the connection ends, where its peer flooded it.
+    pub fn flood(&self) -> Option<Flood> {
+        self.flood.get()
+    }
+
+    /// Counts a stream until the guard is dropped.
+    pub fn stream(self: &Rc<Watch>, id: u32) -> WatchedStream {
+        self.begun.set(self.begun.get() + 1);
+        self.stats.streams_active().inc();
+        WatchedStream { watch: self.clone(), id, premature: false }
+    }
+
+    /// Streams under way.
+    pub fn active(&self) -> u64 {
+        self.begun.get() - self.ended.get()
+    }
+
+    /// Whether the peer resets so many streams unanswered that nothing else can be its aim.
+    pub fn resets_prematurely(&self) -> bool {
+        let (ended, premature) = (self.ended.get(), self.premature.get());
+        premature > 0 && premature * 2 >= ended.max(PREMATURE_RESETS)
+    }
+
+    /// Notes that a stream ended because the connection did.
+    pub fn lose(&self) {
+        self.lost.set(true);
+    }
+
+    /// Whether a stream did.
+    pub fn has_lost(&self) -> bool {
+        self.lost.get()
+    }
+
+    /// Leaves the waker of the connection's loop; does its work in the first poll.
+    pub fn register(&self, cx: &Context<'_>) {
+        self.waker.borrow_mut().get_or_insert_with(|| cx.waker().clone());
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Whether the transport takes no more for now.
+    pub(super) fn block(&self, blocked: bool) {
+        self.blocked.set(blocked);
+    }
+
+    /// Notes frames that wait for the transport. While it takes what it is given they are not worth the counting.
+    fn queue(&self, stream: u32, frames: u32, reset: bool) {
+        if !self.blocked.get() || self.flood.get().is_some() {
+            return;
+        }
+        if reset {
+            // The library forgets what else it had of the stream.
+            self.unqueue(stream, true, false);
+        }
+        let mut waiting = self.waiting.borrow_mut();
+        waiting.frames += frames;
+        *waiting.by_stream.entry(stream).or_default() += frames;
+        self.stats.outbound_frames_active().add(frames.into());
+        if reset {
+            waiting.resets += 1;
+            self.stats.outbound_control_frames_active().inc();
+        }
+        if waiting.frames + self.owed.get() > self.limits.outbound_frames {
+            self.stats.outbound_flood().inc();
+            self.flood.set(Some(Flood::Outbound));
+        } else if waiting.resets + self.owed.get() > self.limits.control_frames {
+            self.stats.outbound_control_flood().inc();
+            self.flood.set(Some(Flood::Control));
+        } else {
+            return;
+        }
+        self.wake();
+    }
+
+    /// Frames of a stream wait no more: `all` of them, or one.
+    fn unqueue(&self, stream: u32, all: bool, reset: bool) {
+        let mut waiting = self.waiting.borrow_mut();
+        if reset && waiting.resets > 0 {
+            waiting.resets -= 1;
+            self.stats.outbound_control_frames_active().dec();
+        }
+        let Some(frames) = waiting.by_stream.get_mut(&stream) else { return };
+        let gone = if all { *frames } else { 1 };
+        *frames -= gone;
+        if *frames == 0 {
+            waiting.by_stream.remove(&stream);
+        }
+        waiting.frames -= gone;
+        self.stats.outbound_frames_active().sub(gone.into());
+    }
+
+    /// Takes one of the resets that the peer may send: a burst, and so many more in each second.
+    fn allows_reset(&self) -> bool {
+        let (left, then) = self.resets_left.get();
+        let now = self.began.elapsed().as_secs();
+        let gained = (now - then).saturating_mul(self.limits.reset_rate);
+        let left = left.saturating_add(gained).min(self.limits.reset_burst);
+        self.resets_left.set((left.saturating_sub(1), now));
+        left > 0
+    }
+
+    fn open(&self) -> u64 {
+        self.opened.get().saturating_sub(self.ended.get())
+    }
+
+    fn sees_new_stream(&self, frame: &Frame) {
+        if frame.stream > self.last_stream.get() {
+            self.last_stream.set(frame.stream);
+            self.opened.set(self.opened.get() + 1);
+        }
+    }
+
+    /// Which end of the connection we are.
+    pub(super) fn role(&self) -> Role {
+        self.role
+    }
+
+    /// A frame of the peer; false where it is one too many. The last of too many resets passes: the library has to say goodbye.
+    pub(super) fn inbound(&self, frame: &Frame) -> bool {
+        if self.flood.get().is_some() {
+            return false;
+        }
+        self.flood.set(self.floods_with(frame));
+        matches!(self.flood.get(), None | Some(Flood::Reset))
+    }
+
+    fn floods_with(&self, frame: &Frame) -> Option<Flood> {
+        match frame.kind {
+            DATA | HEADERS | CONTINUATION => {
+                if frame.kind == HEADERS && self.role == Role::Server {
+                    self.sees_new_stream(frame);
+                }
+                let ends = frame.kind != CONTINUATION && frame.flags & END_STREAM != 0;
+                let empty = if frame.payload == 0 && !ends { self.empty.get() + 1 } else { 0 };
+                self.empty.set(empty);
+                if empty > self.limits.empty_frames {
+                    self.stats.inbound_empty_frames_flood().inc();
+                    return Some(Flood::Empty);
+                }
+            }
+            PRIORITY => {
+                self.priorities.set(self.priorities.get() + 1);
+                if self.priorities.get() > u64::from(self.limits.priority_frames) * (1 + self.open()) {
+                    self.stats.inbound_priority_frames_flood().inc();
+                    return Some(Flood::Priority);
+                }
+            }
+            WINDOW_UPDATE => {
+                self.window_updates.set(self.window_updates.get() + 1);
+                let allowed = 5 + 2 * (self.open() + u64::from(self.limits.window_updates) * self.data_sent.get());
+                if self.window_updates.get() > allowed {
+                    self.stats.inbound_window_update_frames_flood().inc();
+                    return Some(Flood::WindowUpdate);
+                }
+            }
+            PING | SETTINGS if frame.flags & ACK == 0 => {
+                self.owed.set(self.owed.get() + 1);
+                self.stats.outbound_control_frames_active().inc();
+                self.stats.outbound_frames_active().inc();
+                if self.owed.get() > self.limits.control_frames {
+                    self.stats.outbound_control_flood().inc();
+                    return Some(Flood::Control);
+                }
+            }
+            RST_STREAM => {
+                self.stats.rx_reset().inc();
+                if self.has_waiting() {
+                    self.unqueue(frame.stream, true, false);
+                }
+                if self.role == Role::Server && !self.allows_reset() {
+                    return Some(Flood::Reset);
+                }
+            }
+            _ => {}
+        }
+        None
+    }
+
+    /// A frame that the transport took.
+    pub(super) fn outbound(&self, frame: &Frame) {
+        match frame.kind {
+            DATA => self.data_sent.set(self.data_sent.get() + 1),
+            HEADERS if self.role == Role::Client => self.sees_new_stream(frame),
+            PING | SETTINGS if frame.flags & ACK != 0 && self.owed.get() > 0 => {
+                self.owed.set(self.owed.get() - 1);
+                self.stats.outbound_control_frames_active().dec();
+                self.stats.outbound_frames_active().dec();
+            }
+            RST_STREAM => self.stats.tx_reset().inc(),
+            _ => {}
+        }
+        if self.has_waiting() {
+            let reset = frame.kind == RST_STREAM;
+            match frame.kind {
+                DATA | HEADERS | RST_STREAM => self.unqueue(frame.stream, reset || frame.flags & END_STREAM != 0, reset),
+                _ => {}
+            }
+        }
+    }
+
+    fn has_waiting(&self) -> bool {
+        self.waiting.borrow().frames > 0
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let (waiting, owed) = (self.waiting.get_mut(), u64::from(self.owed.get()));
+        self.stats.outbound_frames_active().sub(u64::from(waiting.frames) + owed);
+        self.stats.outbound_control_frames_active().sub(u64::from(waiting.resets) + owed);
+    }
+}
+
+/// Frames that the library holds for a transport that takes no more.
+#[derive(Default)]
+struct Waiting {
+    frames: u32,
+    /// RST_STREAM among them.
+    resets: u32,
+    by_stream: HashMap<u32, u32>,
+}
+
+/// A stream under way on a watched connection.
+pub struct WatchedStream {
+    watch: Rc<Watch>,
+    id: u32,
+    premature: bool,
+}
+
+impl WatchedStream {
+    /// The connection's.
+    pub fn watch(&self) -> &Rc<Watch> {
+        &self.watch
+    }
+
+    /// Notes headers or trailers that the library has to write.
+    pub fn queues_headers(&self) {
+        self.watch.queue(self.id, 1, false);
+    }
+
+    /// Notes a piece of a body, or its end, that the library has to write.
+    pub fn queues_data(&self, bytes: usize) {
+        let frames = bytes.div_ceil(FRAME_SIZE).max(1);
+        self.watch.queue(self.id, u32::try_from(frames).unwrap_or(u32::MAX), false);
+    }
+
+    /// Notes a reset that the library has to write.
+    pub fn queues_reset(&self) {
+        self.watch.queue(self.id, 1, true);
+    }
+
+    /// Notes that the peer reset the stream right after it began, before an answer.
+    pub fn premature_reset(&mut self) {
+        self.premature = true;
+    }
+}
+
+impl Drop for WatchedStream {
+    fn drop(&mut self) {
+        let watch = &self.watch;
+        watch.stats.streams_active().dec();
+        watch.ended.set(watch.ended.get() + 1);
+        if self.premature {
+            watch.premature.set(watch.premature.get() + 1);
+            if watch.resets_prematurely() {
+                watch.wake();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::Store;
+
+    fn watch(role: Role, limits: FloodLimits) -> Rc<Watch> {
+        Watch::new(role, limits, Http2Stats::new(&Store::with_workers(1), "http2"))
+    }
+
+    fn floods(watch: &Rc<Watch>, kind: u8, flags: u8, payload: usize) -> Option<Flood> {
+        watch.floods_with(&Frame { kind, flags, stream: 1, payload })
+    }
+
+    #[test]
+    fn each_kind_has_its_limit() {
+        let limits = FloodLimits { control_frames: 2, empty_frames: 1, priority_frames: 1, window_updates: 1, ..FloodLimits::default() };
+        let w = watch(Role::Server, limits);
+        assert_eq!([1, 2, 3].map(|_| floods(&w, PING, 0, 8)), [None, None, Some(Flood::Control)]);
+        w.outbound(&Frame { kind: PING, flags: ACK, stream: 0, payload: 8 });
+        w.outbound(&Frame { kind: SETTINGS, flags: ACK, stream: 0, payload: 0 });
+        assert_eq!(floods(&w, SETTINGS, 0, 0), None);
+        assert_eq!(floods(&w, SETTINGS, ACK, 0), None);
+
+        let w = watch(Role::Server, limits);
+        assert_eq!([0, 5, 0, 0].map(|n| floods(&w, DATA, 0, n)), [None, None, None, Some(Flood::Empty)]);
+        let w = watch(Role::Server, limits);
+        assert_eq!([1, 2, 3].map(|_| floods(&w, DATA, END_STREAM, 0)), [None; 3]);
+
+        let w = watch(Role::Server, limits);
+        let stream = w.stream(1);
+        assert_eq!(floods(&w, HEADERS, END_STREAM, 9), None);
+        assert_eq!([1, 2, 3].map(|_| floods(&w, PRIORITY, 0, 5)), [None, None, Some(Flood::Priority)]);
+        drop(stream);
+        assert_eq!((w.open(), w.active()), (0, 0));
+
+        let w = watch(Role::Client, limits);
+        w.outbound(&Frame { kind: HEADERS, flags: 0, stream: 1, payload: 9 });
+        w.outbound(&Frame { kind: DATA, flags: 0, stream: 1, payload: 9 });
+        assert_eq!((1..=9).find(|_| floods(&w, WINDOW_UPDATE, 0, 4).is_some()), None);
+        assert_eq!(floods(&w, WINDOW_UPDATE, 0, 4), Some(Flood::WindowUpdate));
+    }
+
+    #[test]
+    fn frames_that_wait_are_counted_while_the_transport_is_blocked() {
+        let limits = FloodLimits { outbound_frames: 5, control_frames: 2, ..FloodLimits::default() };
+        let gauges = |w: &Watch| (w.stats.outbound_frames_active().value(), w.stats.outbound_control_frames_active().value());
+        let written = |kind, flags, stream| Frame { kind, flags, stream, payload: 1 };
+
+        let w = watch(Role::Server, limits);
+        let (one, two) = (w.stream(1), w.stream(3));
+        (0..100).for_each(|_| one.queues_data(1));
+        assert_eq!((w.flood(), gauges(&w)), (None, (0, 0)), "it goes out at once");
+
+        w.block(true);
+        one.queues_headers();
+        one.queues_data(40_000);
+        two.queues_headers();
+        assert_eq!((w.flood(), gauges(&w)), (None, (5, 0)));
+        w.outbound(&written(HEADERS, 0, 1));
+        w.outbound(&written(DATA, 0, 1));
+        assert_eq!(gauges(&w), (3, 0));
+        w.outbound(&written(DATA, END_STREAM, 1));
+        assert_eq!(gauges(&w), (1, 0), "larger frames than were reckoned with");
+        two.queues_data(0);
+        w.inbound(&written(RST_STREAM, 0, 3));
+        assert_eq!(gauges(&w), (0, 0), "what a reset stream had is not sent any more");
+
+        one.queues_data(80_000);
+        assert_eq!(w.flood(), None);
+        two.queues_headers();
+        assert_eq!((w.flood(), w.stats.outbound_flood().value()), (Some(Flood::Outbound), 1));
+        let stats = w.stats.clone();
+        drop((one, two, w));
+        assert_eq!(stats.outbound_frames_active().value(), 0);
+
+        let w = watch(Role::Server, limits);
+        let streams = [1, 3, 5].map(|id| w.stream(id));
+        w.block(true);
+        streams[0].queues_headers();
+        streams[0].queues_reset();
+        streams[1].queues_reset();
+        assert_eq!((w.flood(), gauges(&w)), (None, (2, 2)), "the reset takes the place of the headers");
+        w.outbound(&written(RST_STREAM, 0, 1));
+        assert_eq!(gauges(&w), (1, 1));
+        streams[0].queues_reset();
+        streams[2].queues_reset();
+        assert_eq!((w.flood(), w.stats.outbound_control_flood().value()), (Some(Flood::Control), 1));
+    }
+
+    #[test]
+    fn a_client_may_reset_a_burst_of_streams() {
+        let limits = FloodLimits { reset_burst: 2, reset_rate: 1, ..FloodLimits::default() };
+        let w = watch(Role::Server, limits);
+        assert_eq!([1, 2, 3].map(|_| floods(&w, RST_STREAM, 0, 4)), [None, None, Some(Flood::Reset)]);
+        let w = watch(Role::Client, limits);
+        assert_eq!([1, 2, 3].map(|_| floods(&w, RST_STREAM, 0, 4)), [None; 3], "an upstream resets what it was asked for");
+    }
+
+    #[test]
+    fn half_of_the_streams_may_be_reset_before_their_answer_but_never_250() {
+        let w = watch(Role::Server, FloodLimits::default());
+        let end = |premature: bool| {
+            let mut stream = w.stream(1);
+            if premature {
+                stream.premature_reset();
+            }
+        };
+        (0..249).for_each(|_| end(true));
+        assert!(!w.resets_prematurely());
+        end(true);
+        assert!(w.resets_prematurely());
+        (0..300).for_each(|_| end(false));
+        assert!(!w.resets_prematurely());
+    }
+}
