@@ -32,7 +32,7 @@ pub fn server(config: &DownstreamTlsContext, at: &At<'_>, issues: &mut Issues) -
     let validation = validation(&common, &at, issues)?;
     let (client_roots, client_names) = peers(validation, &at.field("validation_context"), issues)?;
     let require_client_certificate = config.require_client_certificate.unwrap_or(false);
-    let versions = versions(common.tls_params.as_ref(), &at.field("tls_params"), issues)?;
+    let versions = versions(common.tls_params.as_ref(), 3, &at.field("tls_params"), issues)?;
     let options = ServerOptions {
         identities,
         client_roots,
@@ -67,7 +67,7 @@ pub fn client(
     if trusted.is_none() {
         issues.push(at.warning("the hosts' certificates are not checked").hint("set validation_context.trusted_ca"));
     }
-    let versions = versions(common.tls_params.as_ref(), &at.field("tls_params"), issues)?;
+    let versions = versions(common.tls_params.as_ref(), 2, &at.field("tls_params"), issues)?;
     let mut alpn = tls::alpn(&common.alpn_protocols);
     let mut alpn_http2 = None;
     if alpn.is_empty() {
@@ -177,7 +177,9 @@ fn san_matcher(config: &SubjectAltNameMatcher, at: &At<'_>, issues: &mut Issues)
     }
 }
 
-fn versions(params: Option<&TlsParameters>, at: &At<'_>, issues: &mut Issues) -> Option<Versions> {
+/// `default_max` is the newest minor version that is spoken where the configuration names none: as in Envoy 1.3 to clients, 1.2 to hosts.
+/// A minimum beyond it raises it; in Envoy no connection could be made then.
+fn versions(params: Option<&TlsParameters>, default_max: u8, at: &At<'_>, issues: &mut Issues) -> Option<Versions> {
     let params = params.cloned().unwrap_or_default();
     let number = |version: TlsProtocol, default: u8| match version {
         TlsProtocol::TlsAuto => default,
@@ -187,7 +189,7 @@ fn versions(params: Option<&TlsParameters>, at: &At<'_>, issues: &mut Issues) ->
         TlsProtocol::TlSv13 => 3,
     };
     let min = number(params.tls_minimum_protocol_version(), 2);
-    let max = number(params.tls_maximum_protocol_version(), 3);
+    let max = number(params.tls_maximum_protocol_version(), default_max.max(min));
     if min < 2 {
         issues.push(at.field("tls_minimum_protocol_version").warning("TLS 1.0 and 1.1 are not spoken; 1.2 is the lowest"));
     }
