@@ -10,6 +10,7 @@ mod host_set;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use std::{
     collections::HashMap,
@@ -93,7 +94,7 @@ impl Cluster {
             Discovery::Dns(dns) => !dns.wait_for_warm_on_init,
         };
         let cluster = Cluster {
-            circuit: Arc::new(Circuit::new(&settings.thresholds, stats.clone())),
+            circuit: Arc::new(Circuit::new(&settings.thresholds, stats.clone(), store)),
             endpoint_stats: ClusterEndpointStats::new(store, &prefix),
             codec_stats: CodecStats {
                 http1: settings.protocol.http1().map(|_| Http1Stats::new(store, &format!("{prefix}.http1"))),

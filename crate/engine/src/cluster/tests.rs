@@ -59,7 +59,7 @@ fn a_new_configuration_takes_hosts_over() {
 
 #[test]
 fn circuits_open_and_close() {
-    let thresholds = Thresholds { connections: 2, pending: 0, requests: 1, retries: 1, retry_budget: None };
+    let thresholds = Thresholds { connections: 2, pending: 0, requests: 1, retries: 1, ..Thresholds::default() };
     let store = Store::with_workers(1);
     let settings = Settings { thresholds: [thresholds, Thresholds::default()], ..Settings::default() };
     let cluster = Cluster::new("c", settings, &store, None);
@@ -86,7 +86,7 @@ fn circuits_open_and_close() {
 
 #[test]
 fn a_retry_budget_is_a_share_of_the_requests_under_way() {
-    let budget = Some(RetryBudget { percent: 50.0, min_concurrency: 1 });
+    let budget = Some(RetryBudget { percent: 50.0, min_concurrency: 1, interval: None });
     let settings = Settings { thresholds: [Thresholds { retry_budget: budget, ..Thresholds::default() }; 2], ..Settings::default() };
     let cluster = Cluster::new("c", settings, &Store::with_workers(1), None);
     let _least = cluster.circuit.try_retry(Priority::Default).unwrap();

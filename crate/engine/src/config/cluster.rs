@@ -64,7 +64,7 @@ pub fn compile(config: &Cluster, at: &At<'_>, issues: &mut Issues) -> Option<Set
     protocol(config, &mut settings, at, issues);
     settings.discovery = discovery(config, at, issues);
     if let Some(breakers) = &config.circuit_breakers {
-        thresholds(breakers, &mut settings);
+        thresholds(breakers, &mut settings, &at.field("circuit_breakers"), issues);
     }
     if let Some(keepalive) = config.upstream_connection_options.as_ref().and_then(|o| o.tcp_keepalive) {
         let seconds = |s: Option<u32>| s.map(|s| Duration::from_secs(s.into()));
@@ -381,19 +381,29 @@ fn servers(list: &[Address], at: &At<'_>, issues: &mut Issues) -> Vec<SocketAddr
     found
 }
 
-fn thresholds(config: &CircuitBreakers, settings: &mut Settings) {
+fn thresholds(config: &CircuitBreakers, settings: &mut Settings, at: &At<'_>, issues: &mut Issues) {
+    let slot = |one: &circuit_breakers::Thresholds| match one.priority() {
+        RoutingPriority::Default => 0,
+        RoutingPriority::High => 1,
+    };
+    let list = at.field("thresholds");
     // The first of a priority counts, as in Envoy.
-    for one in config.thresholds.iter().rev() {
-        let slot = match one.priority() {
-            RoutingPriority::Default => 0,
-            RoutingPriority::High => 1,
-        };
-        settings.thresholds[slot] = threshold(one);
+    for (i, one) in config.thresholds.iter().enumerate().rev() {
+        settings.thresholds[slot(one)] = threshold(one, &list.index(i), issues);
+    }
+    let list = at.field("per_host_thresholds");
+    for (i, one) in config.per_host_thresholds.iter().enumerate().rev() {
+        let only = circuit_breakers::Thresholds { priority: one.priority, max_connections: one.max_connections, ..Default::default() };
+        if *one != only {
+            issues.push(list.index(i).invalid("Unsupported field in per_host_thresholds").expected("only max_connections"));
+        }
+        settings.thresholds[slot(one)].connections_per_host = one.max_connections;
     }
 }
 
-fn threshold(config: &circuit_breakers::Thresholds) -> Thresholds {
+fn threshold(config: &circuit_breakers::Thresholds, at: &At<'_>, issues: &mut Issues) -> Thresholds {
     let defaults = Thresholds::default();
+    let budget_at = at.field("retry_budget");
     Thresholds {
         connections: config.max_connections.unwrap_or(defaults.connections),
         pending: config.max_pending_requests.unwrap_or(defaults.pending),
@@ -402,7 +412,10 @@ fn threshold(config: &circuit_breakers::Thresholds) -> Thresholds {
         retry_budget: config.retry_budget.as_ref().map(|budget| RetryBudget {
             percent: budget.budget_percent.as_ref().map_or(20.0, |p| p.value),
             min_concurrency: budget.min_retry_concurrency.unwrap_or(3),
+            interval: value::limit(budget.budget_interval.as_ref(), None, &budget_at.field("budget_interval"), issues),
         }),
+        track_remaining: config.track_remaining,
+        connections_per_host: None,
     }
 }
 

@@ -48,7 +48,10 @@ fn defaults_are_envoys() {
     assert_eq!(settings.per_connection_buffer_limit, 1024 * 1024);
     assert_eq!(settings.idle_timeout, Some(Duration::from_secs(3600)));
     assert_eq!(settings.policy, Policy::RoundRobin);
-    assert_eq!(settings.thresholds, [Thresholds { connections: 1024, pending: 1024, requests: 1024, retries: 3, retry_budget: None }; 2]);
+    assert_eq!(
+        settings.thresholds,
+        [Thresholds { connections: 1024, pending: 1024, requests: 1024, retries: 3, ..Thresholds::default() }; 2]
+    );
     assert!(matches!(settings.protocol, UpstreamProtocol::Http1(_)) && settings.tls.is_none());
 }
 
@@ -89,7 +92,7 @@ typed_extension_protocol_options:
     let [normal, high] = settings.thresholds;
     assert_eq!((normal.connections, normal.requests, normal.retries), (1, 1024, 9));
     assert_eq!((high.connections, high.requests), (1024, 2));
-    assert_eq!(high.retry_budget, Some(RetryBudget { percent: 50.0, min_concurrency: 3 }));
+    assert_eq!(high.retry_budget, Some(RetryBudget { percent: 50.0, min_concurrency: 3, interval: None }));
     assert_eq!(settings.tcp_keepalive.unwrap().time, Some(Duration::from_secs(30)));
     assert_eq!((settings.idle_timeout, settings.max_requests_per_connection), (None, 5));
     assert!(matches!(settings.protocol, UpstreamProtocol::Http2(o) if o.max_concurrent_streams == 7));

@@ -1,12 +1,12 @@
 //! The connections of one worker to one host, and the pools of all hosts.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::{HashMap, VecDeque},
     future::{Future, poll_fn},
     pin::Pin,
     rc::Rc,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::Ordering::Relaxed},
     task::Poll,
     time::Instant,
 };
@@ -86,6 +86,8 @@ pub struct HostPool {
     /// The last connection whose protocol was negotiated speaks HTTP/2.
     chose_h2: Cell<bool>,
     closed: Cell<bool>,
+    /// Counts it as a pool of each priority that has asked for a connection.
+    counted: [OnceCell<Permit>; 2],
 }
 
 impl HostPool {
@@ -101,6 +103,7 @@ impl HostPool {
             connecting: RefCell::new(None),
             chose_h2: Cell::new(false),
             closed: Cell::new(false),
+            counted: Default::default(),
         }
     }
 
@@ -406,6 +409,7 @@ impl HostPool {
     }
 
     fn pending(&self, priority: Priority) -> Result<Pending, Failure> {
+        self.counted[priority as usize].get_or_init(|| self.cluster.circuit.pool(priority));
         let stats = &self.cluster.stats;
         let Some(permit) = self.cluster.circuit.try_pending(priority) else {
             stats.upstream_rq_pending_overflow().inc();
@@ -418,7 +422,11 @@ impl HostPool {
 
     fn connection_permit(&self, priority: Priority, starving: bool) -> Option<Permit> {
         let circuit = &self.cluster.circuit;
-        let permit = circuit.try_connection(priority);
+        let most = circuit.limits(priority).connections_per_host;
+        // Those that are being made are known to their worker only.
+        let there = || self.host.stats.cx_active.load(Relaxed).max(u32::try_from(self.live.get()).unwrap_or(u32::MAX));
+        let full = most.is_some_and(|most| there() >= most);
+        let permit = if full { None } else { circuit.try_connection(priority) };
         if permit.is_none() {
             self.cluster.stats.upstream_cx_overflow().inc();
         }
