@@ -445,7 +445,9 @@ impl Wait<'_, '_> {
             if shared.io.has_output() && matches!(shared.io.poll_flush(cx), Poll::Ready(Err(_))) {
                 return Poll::Ready(Err(Stop::Gone));
             }
-            if shared.gone || !watch(&mut shared, cx) {
+            // Nobody pulls what a tunnel brings before it is there.
+            let nobody_reads = shared.body.is_end() || shared.body.ends_with_connection();
+            if shared.gone || nobody_reads && !watch(&mut shared, cx) {
                 return Poll::Ready(Err(Stop::Gone));
             }
             let complete = shared.body.is_end();
@@ -456,12 +458,8 @@ impl Wait<'_, '_> {
     }
 }
 
-/// Notices that the client closes while its request, which is whole, is under way; false when it did.
+/// Notices that the client closes while nobody reads a body; false when it did.
 fn watch(shared: &mut Shared, cx: &mut Context<'_>) -> bool {
-    if !shared.body.is_end() {
-        // The body's reader will see it.
-        return true;
-    }
     while shared.io.input.len() < PIPELINE_MAX {
         match shared.io.poll_fill(cx) {
             Poll::Pending => break,
@@ -567,7 +565,7 @@ async fn send(
                 return Poll::Ready(Err(BodyError::Timeout("drain_timeout")));
             }
             let mut shared = shared.borrow_mut();
-            if !watch(&mut shared, cx) {
+            if shared.body.is_end() && !watch(&mut shared, cx) {
                 return Poll::Ready(Err(BodyError::ClientGone));
             }
             let passed = std::task::ready!(limits.poll(sent.wrapping_add(shared.progress), true, cx));

@@ -189,7 +189,7 @@ async fn run(mut h2: server::Connection<Watched<Lingering>, Bytes>, connection: 
         }
         let (head, body) = request.into_parts();
         let watched = watch.stream(respond.stream_id().as_u32());
-        let mut stream = H2Stream { respond, body: None, watched };
+        let mut stream = H2Stream { respond, body: None, watched, connect: head.method == http::Method::CONNECT };
         if !is_acceptable(&head) {
             stream.reset_with(h2::Reason::PROTOCOL_ERROR);
             continue;
@@ -263,6 +263,8 @@ struct H2Stream {
     /// The answer's body, once it has begun.
     body: Option<SendStream<Bytes>>,
     watched: WatchedStream,
+    /// A tunnel, whose break has a code of its own.
+    connect: bool,
 }
 
 impl ClientStream for H2Stream {
@@ -326,7 +328,7 @@ impl ClientStream for H2Stream {
     }
 
     fn reset(&mut self) {
-        self.reset_with(h2::Reason::INTERNAL_ERROR);
+        self.reset_with(if self.connect { h2::Reason::CONNECT_ERROR } else { h2::Reason::INTERNAL_ERROR });
     }
 
     fn note_reset(&mut self, flag: Flags, info: &mut StreamInfo) {
