@@ -12,14 +12,15 @@ import { needTool, seconds as took } from '../scripts/lib/run.mjs';
 import { buildNative, installDebian, installEnvoy, installNodeModules, needNode } from '../scripts/lib/setup.mjs';
 import { largeConfig, lastRoute, nginxUpstream } from './lib/config.mjs';
 import { h2load, wrk } from './lib/load.mjs';
+import { measureLookups } from './lib/lookups.mjs';
 import { cpuSeconds, median, memory } from './lib/measure.mjs';
 import { layPackage, peers as allPeers } from './lib/peers.mjs';
 import { answering, end, freePorts, pinned } from './lib/process.mjs';
-import { printIdle, printLarge, printLoad, printTargets } from './lib/report.mjs';
+import { printIdle, printLarge, printLoad, printLookups, printTargets } from './lib/report.mjs';
 
 const HELP = `npm run bench -- [options]
   --only NAMES        peers, separated by commas: plenipo, 'plenipo in Node', Envoy, nginx, HAProxy, http-proxy, fast-proxy
-  --scenarios NAMES   of h1, h2, tls, idle, large, mib, handshake, routes (default: all but the last three)
+  --scenarios NAMES   of h1, h2, tls, idle, large, mib, handshake, routes, lookups (default: all but the last four)
   --seconds N         how long each measurement runs (default 4)
   --rounds N          how often each is repeated; the median counts (default 3)
   --count N           clusters and virtual hosts of 'large' (default 10000)
@@ -204,7 +205,7 @@ await main(async () => {
     const names = only ?? Object.keys(peers);
     for (const name of names) if (!peers[name]) throw new Failure(`there is no peer '${name}'; there are: ${Object.keys(peers).join(', ')}.`);
     const scenarios = values.scenarios.split(',');
-    for (const name of scenarios) if (!LOADS[name] && !['idle', 'large'].includes(name)) throw new Failure(`there is no scenario '${name}'.`);
+    for (const name of scenarios) if (!LOADS[name] && !['idle', 'large', 'lookups'].includes(name)) throw new Failure(`there is no scenario '${name}'.`);
     const seconds = values.quick ? 2 : Number(values.seconds);
     const count = values.quick ? 1 : Number(values.rounds);
 
@@ -229,11 +230,13 @@ await main(async () => {
       results.large = await rounds(names.filter((name) => peers[name].large), peers, Math.min(count, 2), 'large', (peer) => measureLarge(peer, { upstream, count: results.count }));
     }
     await end(upstreamChild);
+    if (scenarios.includes('lookups')) results.lookups = await measureLookups(PROXY_CORE);
 
     console.log(`\n${results.cpu}, Linux ${results.kernel}; the proxy on core ${PROXY_CORE}, client and upstream on core ${OTHER_CORE}; ${count} x ${seconds} s, medians`);
     for (const [scenario, { title }] of Object.entries(LOADS)) if (results[scenario]) printLoad(title, results[scenario]);
     if (results.idle) printIdle(results.idle);
     if (results.large) printLarge(results.large, results.count);
+    if (results.lookups) printLookups(results.lookups);
     printTargets(results);
     writeFileSync(values.json, `${JSON.stringify(results, null, 2)}\n`);
     console.log(`\nJSON: ${values.json}; took ${took(started)}`);

@@ -32,8 +32,15 @@ export function printLarge(results, count) {
   console.log(table(['peer', 'start to first 200, s', 'peak memory MB', 'memory MB after'], rows));
 }
 
+/** A row a kind, a column a size of the table. */
+export function printLookups(results) {
+  const sizes = Object.keys(Object.values(results)[0]);
+  console.log('\nThe choice of a route among so many routes of one virtual host, or virtual hosts: ns a lookup');
+  console.log(table(['kind', ...sizes], Object.entries(results).map(([kind, bySize]) => [kind, ...sizes.map((size) => bySize[size])])));
+}
+
 /** The targets, and whether this run met them. */
-export function printTargets({ h1, h2, mib, routes, idle, large }) {
+export function printTargets({ h1, h2, mib, routes, idle, large, lookups }) {
   const rows = [];
   const target = (what, measured, limit, show) => {
     if (measured !== undefined && limit !== undefined && !Number.isNaN(measured)) rows.push([what, show(measured), show(limit), measured <= limit ? 'met' : 'not met']);
@@ -47,6 +54,7 @@ export function printTargets({ h1, h2, mib, routes, idle, large }) {
   target('an idle connection, at most 4 KB', idle?.[US]?.bytes, 4096, (value) => `${value.toFixed(0)} bytes`);
   target("large: start to first 200, at most a fifth of Envoy's", large?.[US]?.seconds, large?.Envoy?.seconds && large.Envoy.seconds / 5, (value) => `${value.toFixed(2)} s`);
   target("large: peak memory, at most a fifth of Envoy's", large?.[US]?.peak, large?.Envoy?.peak && large.Envoy.peak / 5, (value) => `${(value / MB).toFixed(1)} MB`);
+  for (const kind of ['exact', 'prefix']) target(`10,000 routes: a lookup (${kind}), at most 2 us`, lookups?.[kind][10000] / 1000, 2, us);
   if (rows.length === 0) return;
   console.log('\nTargets');
   console.log(table(['target', 'measured', 'limit', ''], rows));
