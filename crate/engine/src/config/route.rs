@@ -17,7 +17,7 @@ use std::{sync::Arc, time::Duration};
 use plenipo_api::{
     IssueCode,
     proto::envoy::config::{
-        core::v3::RoutingPriority,
+        core::v3::{HeaderValueOption, RoutingPriority},
         route::v3::{
             self as proto, FilterConfig, RouteConfiguration,
             route::Action as ProtoAction,
@@ -37,8 +37,9 @@ use crate::{
     filter::cors,
     http::header::HeaderName,
     route::{
-        Action, Choice, Connect, Destination, DomainError, Domains, FilterConfigs, Forward, GrpcTimeout, Mirror, PathMatch, PerFilter,
-        RequireTls, RetryPolicy, Route, RouteConfig, RouteTable, StreamDuration, TableSettings, Tree, Upgrade, VirtualCluster, VirtualHost,
+        Action, Choice, Connect, Destination, DomainError, Domains, FilterConfigs, Forward, GrpcTimeout, HeaderMutations, Mirror,
+        PathMatch, PerFilter, RequireTls, RetryPolicy, Route, RouteConfig, RouteTable, StreamDuration, TableSettings, Tree, Upgrade,
+        VirtualCluster, VirtualHost,
     },
     stats::{RequestGroupStats, Store},
 };
@@ -127,27 +128,28 @@ struct Inherited {
     buffer_limit: Option<u64>,
 }
 
-const REQUEST: (&str, &str) = ("request_headers_to_add", "request_headers_to_remove");
-const RESPONSE: (&str, &str) = ("response_headers_to_add", "response_headers_to_remove");
+/// `…_headers_to_add` and `…_headers_to_remove` of one direction.
+type Edits<'a> = (&'a [HeaderValueOption], &'a [String]);
 
 impl Compiler<'_, '_> {
+    /// The header edits of one level: of requests and of responses.
+    fn header_edits(&mut self, request: Edits<'_>, response: Edits<'_>, at: &At<'_>) -> [HeaderMutations; 2] {
+        const FIELDS: [(&str, &str); 2] =
+            [("request_headers_to_add", "request_headers_to_remove"), ("response_headers_to_add", "response_headers_to_remove")];
+        [(request, FIELDS[0]), (response, FIELDS[1])]
+            .map(|((add, remove), fields)| headers::mutations(add, remove, fields, at, self.issues))
+    }
+
     fn table(&mut self, config: &RouteConfiguration, encoded: &[&[u8]], at: &At<'_>) -> Option<RouteTable> {
+        let [request_headers, response_headers] = self.header_edits(
+            (&config.request_headers_to_add, &config.request_headers_to_remove),
+            (&config.response_headers_to_add, &config.response_headers_to_remove),
+            at,
+        );
         let settings = TableSettings {
             name: config.name.as_str().into(),
-            request_headers: headers::mutations(
-                &config.request_headers_to_add,
-                &config.request_headers_to_remove,
-                REQUEST,
-                at,
-                self.issues,
-            ),
-            response_headers: headers::mutations(
-                &config.response_headers_to_add,
-                &config.response_headers_to_remove,
-                RESPONSE,
-                at,
-                self.issues,
-            ),
+            request_headers,
+            response_headers,
             most_specific_wins: config.most_specific_header_mutations_wins,
             vhost_header: (!config.vhost_header.is_empty()).then(|| HeaderName::of_request(&config.vhost_header)),
             ignore_port: config.ignore_port_in_host_matching,
@@ -210,10 +212,11 @@ impl Compiler<'_, '_> {
             Ok(TlsRequirementType::All) => RequireTls::All,
             Ok(TlsRequirementType::None) | Err(_) => RequireTls::None,
         };
-        let (add, remove) = (&config.request_headers_to_add, &config.request_headers_to_remove);
-        host.request_headers = headers::mutations(add, remove, REQUEST, at, self.issues);
-        let (add, remove) = (&config.response_headers_to_add, &config.response_headers_to_remove);
-        host.response_headers = headers::mutations(add, remove, RESPONSE, at, self.issues);
+        [host.request_headers, host.response_headers] = self.header_edits(
+            (&config.request_headers_to_add, &config.request_headers_to_remove),
+            (&config.response_headers_to_add, &config.response_headers_to_remove),
+            at,
+        );
         host.request_attempt_count = config.include_request_attempt_count;
         host.response_attempt_count = config.include_attempt_count_in_response;
         host.is_timeout_retry_header = config.include_is_timeout_retry_header;
@@ -258,22 +261,15 @@ impl Compiler<'_, '_> {
         if let Some(ProtoAction::Route(action)) = &config.action {
             self.cors(action.cors.as_ref(), &mut filters, &at.field("route"));
         }
+        let [request_headers, response_headers] = self.header_edits(
+            (&config.request_headers_to_add, &config.request_headers_to_remove),
+            (&config.response_headers_to_add, &config.response_headers_to_remove),
+            at,
+        );
         Some(Route {
             name: (!config.name.is_empty()).then(|| config.name.as_str().into()),
-            request_headers: headers::mutations(
-                &config.request_headers_to_add,
-                &config.request_headers_to_remove,
-                REQUEST,
-                at,
-                self.issues,
-            ),
-            response_headers: headers::mutations(
-                &config.response_headers_to_add,
-                &config.response_headers_to_remove,
-                RESPONSE,
-                at,
-                self.issues,
-            ),
+            request_headers,
+            response_headers,
             buffer_limit: buffer_limit(config.request_body_buffer_limit, config.per_request_buffer_limit_bytes).or(inherited.buffer_limit),
             filters,
             metadata: metadata::compile(config.metadata.as_ref()),

@@ -17,7 +17,7 @@ use plenipo_api::proto::envoy::{
 
 use super::{
     super::{any, headers, issues::At, local_reply, value},
-    Compiler, REQUEST, RESPONSE,
+    Compiler,
 };
 use crate::{
     http::header::HeaderName,
@@ -89,26 +89,19 @@ impl Compiler<'_, '_> {
                 return None;
             }
         };
+        let [request_headers, response_headers] = self.header_edits(
+            (&config.request_headers_to_add, &config.request_headers_to_remove),
+            (&config.response_headers_to_add, &config.response_headers_to_remove),
+            at,
+        );
         Some(WeightedCluster {
             cluster,
             weight: config.weight.unwrap_or(0),
             host_rewrite: config.host_rewrite_specifier.as_ref().and_then(|h| match h {
                 cluster_weight::HostRewriteSpecifier::HostRewriteLiteral(host) => (!host.is_empty()).then(|| host.as_bytes().into()),
             }),
-            request_headers: headers::mutations(
-                &config.request_headers_to_add,
-                &config.request_headers_to_remove,
-                REQUEST,
-                at,
-                self.issues,
-            ),
-            response_headers: headers::mutations(
-                &config.response_headers_to_add,
-                &config.response_headers_to_remove,
-                RESPONSE,
-                at,
-                self.issues,
-            ),
+            request_headers,
+            response_headers,
             filters: self.filter_configs(&config.typed_per_filter_config, at),
         })
     }
