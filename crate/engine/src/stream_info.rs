@@ -68,6 +68,8 @@ pub struct ConnectionInfo {
     pub remote: SocketAddr,
     /// The address that it connected to, or the destination that a PROXY protocol header tells.
     pub local: SocketAddr,
+    /// Such a header tells another destination than the socket's own address.
+    pub local_restored: bool,
     /// What the TLS handshake settled, where there was one.
     pub tls: Option<TlsInfo>,
     /// Number of the connection in this process.
@@ -149,6 +151,10 @@ pub struct StreamInfo {
     pub host: Option<Arc<Host>>,
     /// The route that matched.
     pub route: Option<RouteMatch>,
+    /// How often a route was looked for.
+    pub route_resolutions: u32,
+    /// How long that took; measured with `record_route_resolution_stats`.
+    pub route_resolution_time: Duration,
     /// How many attempts at an upstream were made.
     pub attempts: u32,
     /// Dynamic metadata that filters wrote; see [`StreamInfo::metadata_mut`].
@@ -187,6 +193,8 @@ impl StreamInfo {
             virtual_cluster: None,
             host: None,
             route: None,
+            route_resolutions: 0,
+            route_resolution_time: Duration::ZERO,
             attempts: 0,
             metadata: None,
             filter_state: None,

@@ -31,10 +31,10 @@ use crate::{
         client_certificate::{Details, ForwardClientCert},
         header::Known,
         manager::Manager,
-        settings::{Codec, ConnectionManager, EscapedSlashes, Router, ServerHeader, StripPort, Underscores, Upgrade},
+        settings::{Codec, ConnectionManager, EscapedSlashes, ForwardProto, Router, ServerHeader, StripPort, Underscores, Upgrade},
     },
     route::RouteTable,
-    stats::{Http1Stats, Http2Stats, HttpStats, ListenerHttpStats, RouterStats, TracingStats},
+    stats::{Http1Stats, Http2Stats, HttpStats, ListenerHttpStats, RouteResolutionStats, RouterStats, TracingStats},
 };
 
 /// The type of the network filter.
@@ -82,6 +82,7 @@ pub fn compile(config: &[u8], listener: &str, context: &Context<'_>, at: &At<'_>
         tracing: TracingStats::new(context.stats, &format!("{prefix}.tracing")),
         http1: Http1Stats::new(context.stats, "http1"),
         http2: Http2Stats::new(context.stats, "http2"),
+        route_resolution: config.record_route_resolution_stats.then(|| RouteResolutionStats::new(context.stats, &prefix)),
         listener_stats: ListenerHttpStats::new(context.stats, &format!("{listener}.{prefix}")),
     })
 }
@@ -160,6 +161,8 @@ fn router_settings(config: &RouterConfig) -> Router {
         respect_expected_rq_timeout: config.respect_expected_rq_timeout,
         // The rules of the API allow five names only, all of them known.
         strict_check_headers: config.strict_check_headers.iter().map(|name| Known::of(name.as_bytes())).collect(),
+        no_dynamic_stats: config.dynamic_stats == Some(false),
+        suppress_grpc_codes: config.suppress_grpc_request_failure_code_stats,
     }
 }
 
@@ -182,6 +185,10 @@ fn settings(config: &HttpConnectionManager, context: &Context<'_>, at: &At<'_>, 
     if common.max_response_headers_kb.is_some() {
         let at = common_at.field("max_response_headers_kb");
         issues.push(at.warning("has no effect at a connection manager, as in Envoy: it bounds the answers to a cluster"));
+    }
+    if config.path_normalization_options.is_some() {
+        let at = at.field("path_normalization_options");
+        issues.push(at.warning("has no effect, as in Envoy, which does not implement it").hint("normalize_path, merge_slashes"));
     }
     let server_name = if config.server_name.is_empty() { defaults.server_name.clone() } else { config.server_name.as_str().into() };
     let mut limit = |value: &Option<prost_types::Duration>, default, name| value::limit(value.as_ref(), default, &at.field(name), issues);
@@ -229,6 +236,10 @@ fn settings(config: &HttpConnectionManager, context: &Context<'_>, at: &At<'_>, 
         user_agent: config.add_user_agent.unwrap_or(false).then(|| context.service_cluster.into()),
         node_name: context.service_node.into(),
         append_x_forwarded_port: config.append_x_forwarded_port,
+        forward_proto: config
+            .forward_proto_config
+            .as_ref()
+            .map(|c| ForwardProto { https: c.https_destination_ports.clone(), http: c.http_destination_ports.clone() }),
         request_timeout,
         request_headers_timeout,
         stream_idle_timeout,

@@ -125,7 +125,7 @@ struct Inherited {
     retry: Option<Arc<RetryPolicy>>,
     hedge: bool,
     mirrors: Option<Arc<Vec<Mirror>>>,
-    buffer_limit: Option<u64>,
+    buffer_limits: BufferLimits,
 }
 
 /// `…_headers_to_add` and `…_headers_to_remove` of one direction.
@@ -190,7 +190,7 @@ impl Compiler<'_, '_> {
             hedge: config.hedge_policy.as_ref().is_some_and(|policy| policy.hedge_on_per_try_timeout),
             mirrors: mirror::compile(&config.request_mirror_policies, &at.field("request_mirror_policies"), self.issues)
                 .or_else(|| self.mirrors.clone()),
-            buffer_limit: buffer_limit(config.request_body_buffer_limit, config.per_request_buffer_limit_bytes),
+            buffer_limits: BufferLimits { body: config.request_body_buffer_limit, request: config.per_request_buffer_limit_bytes },
         };
         let routes_at = at.field("routes");
         // Most hosts have one route, and a list that grows starts with room for four.
@@ -270,7 +270,8 @@ impl Compiler<'_, '_> {
             name: (!config.name.is_empty()).then(|| config.name.as_str().into()),
             request_headers,
             response_headers,
-            buffer_limit: buffer_limit(config.request_body_buffer_limit, config.per_request_buffer_limit_bytes).or(inherited.buffer_limit),
+            buffer_limit: BufferLimits { body: config.request_body_buffer_limit, request: config.per_request_buffer_limit_bytes }
+                .within(inherited.buffer_limits),
             filters,
             metadata: metadata::compile(config.metadata.as_ref()),
             stats: (!config.stat_prefix.is_empty())
@@ -408,8 +409,19 @@ impl Compiler<'_, '_> {
     }
 }
 
-fn buffer_limit(body: Option<u64>, request: Option<u32>) -> Option<u64> {
-    body.or(request.map(u64::from))
+/// How much of a request's body may be kept, as a route or a virtual host says.
+#[derive(Clone, Copy)]
+struct BufferLimits {
+    /// `request_body_buffer_limit`; that of a virtual host counts more than the other of a route.
+    body: Option<u64>,
+    /// `per_request_buffer_limit_bytes`
+    request: Option<u32>,
+}
+
+impl BufferLimits {
+    fn within(self, host: BufferLimits) -> Option<u64> {
+        self.body.or(host.body).or(self.request.or(host.request).map(u64::from))
+    }
 }
 
 fn type_name(any: &prost_types::Any) -> &str {

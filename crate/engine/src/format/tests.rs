@@ -24,6 +24,7 @@ fn info() -> StreamInfo {
         peer: address("127.0.0.1:59428"),
         remote: address("127.0.0.1:59428"),
         local: address("127.0.0.1:19090"),
+        local_restored: false,
         tls: None,
         id: 4,
         entrance: None,

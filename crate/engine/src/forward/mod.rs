@@ -23,7 +23,7 @@ use crate::{
         body::BodyError,
         header::Known,
         headers,
-        local_reply::LocalReply,
+        local_reply::{LocalReply, is_grpc},
         settings::{Scheme, SchemeHeader},
         stream::{Response, Stream},
     },
@@ -36,7 +36,7 @@ use attempt::Limits;
 use attempts::{Answered, Attempts};
 use controls::Controls;
 use policy::Retries;
-use tally::Tally;
+use tally::{Codes, Tally};
 
 /// Answers a request by its route; nothing where an internal redirect has made it another request.
 pub async fn forward(stream: &mut Stream) -> Option<Response> {
@@ -89,8 +89,14 @@ async fn to_cluster(stream: &mut Stream, route: &RouteMatch, action: &Forward) -
         let scheme = if cluster.settings.tls.is_some() { Scheme::Https } else { Scheme::Http };
         stream.headers.set(Known::Scheme, scheme.as_str().as_bytes());
     }
-    let mut controls = Controls::take(&mut stream.headers, action, &cluster, &stream.manager.router_settings)?;
-    let tally = Tally::new(&cluster, route, group.map(|group| &group.stats), controls.alt_stats.take());
+    let router = &stream.manager.router_settings;
+    let codes = match () {
+        () if router.no_dynamic_stats => Codes::None,
+        () if router.suppress_grpc_codes && is_grpc(&stream.headers) => Codes::Parts,
+        () => Codes::All,
+    };
+    let mut controls = Controls::take(&mut stream.headers, action, &cluster, router)?;
+    let tally = Tally::new(&cluster, route, group.map(|group| &group.stats), controls.alt_stats.take(), codes);
     if route.vhost().request_attempt_count {
         headers::set_number(&mut stream.headers, Known::EnvoyAttemptCount, 1);
     }

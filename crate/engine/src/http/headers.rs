@@ -12,7 +12,7 @@ use super::{
     h1,
     header::{HeaderList, HeaderName, Known},
     local_reply::LocalReply,
-    settings::{ClientAddress, ConnectionManager, SchemeHeader, ServerHeader},
+    settings::{ClientAddress, ConnectionManager, Scheme, SchemeHeader, ServerHeader},
 };
 use crate::stream_info::ConnectionInfo;
 
@@ -56,14 +56,17 @@ pub fn edit_request(headers: &mut HeaderList, context: RequestContext, random: i
     }
 
     let found = client_address::find(headers, &settings.client_address, connection.remote, context.local_address)?;
-    let scheme: &[u8] = if connection.tls.is_some() { b"https" } else { b"http" };
+    let scheme = if connection.tls.is_some() { Scheme::Https } else { Scheme::Http };
+    // Behind a balancer that ends TLS, the port that the client connected to tells.
+    let announced = settings.forward_proto.as_ref().filter(|_| connection.local_restored).and_then(|by| by.of(connection.local.port()));
+    let (scheme, spoken) = (scheme.as_str().as_bytes(), announced.unwrap_or(scheme).as_str().as_bytes());
     // What nobody in front of this proxy could be trusted with is written over.
     let (at_edge, overwrite) = match settings.client_address {
         ClientAddress::Peer { trusted_hops, .. } => (true, trusted_hops == 0),
         ClientAddress::Detected(_) => (false, false),
     };
     if overwrite || !present.has(Known::ForwardedProto) {
-        headers.set(Known::ForwardedProto, scheme);
+        headers.set(Known::ForwardedProto, spoken);
     }
     if settings.append_x_forwarded_port && (overwrite || !present.has(Known::ForwardedPort)) {
         set_number(headers, Known::ForwardedPort, u64::from(connection.local.port()));

@@ -29,6 +29,7 @@ fn connection(remote: &str) -> ConnectionInfo {
         peer: remote.parse().unwrap(),
         remote: remote.parse().unwrap(),
         local: "127.0.0.1:17822".parse().unwrap(),
+        local_restored: false,
         tls: None,
         id: 1,
         entrance: None,

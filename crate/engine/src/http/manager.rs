@@ -23,7 +23,7 @@ use crate::{
     format,
     forward::forward,
     route::RouteTable,
-    stats::{Http1Stats, Http2Stats, HttpStats, ListenerHttpStats, RouterStats, TracingStats},
+    stats::{Http1Stats, Http2Stats, HttpStats, ListenerHttpStats, RouteResolutionStats, RouterStats, TracingStats},
     stream_info::{Protocol, StreamInfo},
 };
 
@@ -58,6 +58,8 @@ pub struct Manager {
     pub http1: Http1Stats,
     /// `http2`: all HTTP/2 connections of clients.
     pub http2: Http2Stats,
+    /// `record_route_resolution_stats`
+    pub route_resolution: Option<RouteResolutionStats>,
     /// `listener.<address>.http.<stat_prefix>`
     pub listener_stats: ListenerHttpStats,
 }
@@ -156,6 +158,7 @@ fn redirected(stream: &mut Stream, manager: &Arc<Manager>) {
     stream.under_way = Some(manager.begin(stream.info.protocol));
     let info = &mut stream.info;
     (info.status, info.attempts, info.flags, info.detail, info.end) = (0, 0, Flags::default(), None, None);
+    (info.route_resolutions, info.route_resolution_time) = Default::default();
     info.virtual_cluster = None;
 }
 
@@ -217,7 +220,16 @@ impl Manager {
         stream.info.end = Some(now);
         stream.under_way = None;
         self.stats.downstream_rq_time().record(now.saturating_duration_since(stream.info.started).as_millis() as u64);
-        self.log(LogType::DownstreamEnd, &stream.info, Some(&stream.headers), response, trailers);
+        self.log_end(&stream.info, Some(&stream.headers), response, trailers);
+    }
+
+    /// Writes the log lines of a stream that has ended, and counts how its route was found.
+    pub fn log_end(&self, info: &StreamInfo, request: Option<&HeaderList>, response: Option<&HeaderList>, trailers: Option<&HeaderList>) {
+        if let Some(stats) = &self.route_resolution {
+            stats.downstream_rq_route_resolution_time_us().record(info.route_resolution_time.as_micros() as u64);
+            stats.downstream_rq_route_resolutions().record(info.route_resolutions.into());
+        }
+        self.log(LogType::DownstreamEnd, info, request, response, trailers);
     }
 
     /// Counts an answer whose head goes to the client.

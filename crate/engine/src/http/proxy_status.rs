@@ -90,6 +90,7 @@ mod tests {
             remote: "127.0.0.1:1".parse().unwrap(),
             peer: "127.0.0.1:1".parse().unwrap(),
             local: "127.0.0.1:2".parse().unwrap(),
+            local_restored: false,
             tls: None,
             id: 1,
             entrance: None,

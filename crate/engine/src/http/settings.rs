@@ -46,6 +46,8 @@ pub struct ConnectionManager {
     pub node_name: Arc<str>,
     /// `append_x_forwarded_port`; default false.
     pub append_x_forwarded_port: bool,
+    /// `forward_proto_config`; absent by default.
+    pub forward_proto: Option<ForwardProto>,
     /// `forward_client_cert_details`; default [`ForwardClientCert::Sanitize`].
     pub forward_client_cert: ForwardClientCert,
     /// `internal_address_config`: which addresses count as internal; none by default.
@@ -111,6 +113,7 @@ impl Default for ConnectionManager {
             user_agent: None,
             node_name: "".into(),
             append_x_forwarded_port: false,
+            forward_proto: None,
             forward_client_cert: ForwardClientCert::Sanitize,
             internal_addresses: InternalAddresses::default(),
             request_timeout: None,
@@ -149,6 +152,26 @@ impl ConnectionManager {
     }
 }
 
+/// `forward_proto_config`: which protocol a client spoke to the balancer in front of us, by the port that a PROXY protocol header names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ForwardProto {
+    /// `https_destination_ports`; they count before the others.
+    pub https: Vec<u32>,
+    /// `http_destination_ports`
+    pub http: Vec<u32>,
+}
+
+impl ForwardProto {
+    /// The protocol of a port that is listed.
+    pub fn of(&self, port: u16) -> Option<Scheme> {
+        let listed = |ports: &[u32]| ports.contains(&u32::from(port));
+        if listed(&self.https) {
+            return Some(Scheme::Https);
+        }
+        listed(&self.http).then_some(Scheme::Http)
+    }
+}
+
 /// The router filter's own configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Router {
@@ -158,6 +181,10 @@ pub struct Router {
     pub respect_expected_rq_timeout: bool,
     /// `strict_check_headers`: control headers whose value must be readable, else the request is answered 400.
     pub strict_check_headers: Vec<Known>,
+    /// Not `dynamic_stats`: answers are not counted by their status, nor is their time recorded; default false.
+    pub no_dynamic_stats: bool,
+    /// `suppress_grpc_request_failure_code_stats`: a cluster counts no statuses of answers to gRPC requests; default false.
+    pub suppress_grpc_codes: bool,
 }
 
 /// `codec_type`.

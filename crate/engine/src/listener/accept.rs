@@ -269,8 +269,8 @@ async fn begin(
     peer: SocketAddr,
     mut listening: Listening,
 ) -> Option<(Transport, Connection)> {
-    let local = stream.local_addr().ok()?;
-    let mut opening = Opening { greeting: Some(Greeting::Raw(stream)), ahead: BytesMut::new(), remote: peer, local };
+    let own = stream.local_addr().ok()?;
+    let mut opening = Opening { greeting: Some(Greeting::Raw(stream)), ahead: BytesMut::new(), remote: peer, local: own };
     if !listener.filters.is_empty() {
         listener.stats.downstream_pre_cx_active().inc();
         let filtered = limited(&mut listening, listener.listener_filters_timeout, opening.filter(&listener.filters)).await;
@@ -325,7 +325,15 @@ async fn begin(
     let tls = tls.map(|tls| TlsInfo { sni: tls.sni.filter(|_| inspected), ..tls });
     let connection = Connection {
         manager: chain.manager.clone(),
-        info: Rc::new(ConnectionInfo { peer, remote, local, tls, id: worker.connection_id(), entrance: Some(chain.entrance.clone()) }),
+        info: Rc::new(ConnectionInfo {
+            peer,
+            remote,
+            local,
+            local_restored: local != own,
+            tls,
+            id: worker.connection_id(),
+            entrance: Some(chain.entrance.clone()),
+        }),
         worker,
         listening,
         buffer_limit: listener.buffer_limit,

@@ -191,7 +191,7 @@ pub struct Route {
     pub request_headers: HeaderMutations,
     /// `response_headers_to_add` and `response_headers_to_remove`
     pub response_headers: HeaderMutations,
-    /// `request_body_buffer_limit` or `per_request_buffer_limit_bytes` of the route, else of the virtual host: how much
+    /// `request_body_buffer_limit` of the route, else of the virtual host, else `per_request_buffer_limit_bytes` of the one or the other: how much
     /// of a body is kept for retries.
     pub buffer_limit: Option<u64>,
     /// `typed_per_filter_config`

@@ -205,6 +205,7 @@ const INTERNAL: u32 = 1 << 16;
 const CANARY: u32 = 1 << 17;
 const RETRIED: u32 = 1 << 18;
 const PLAIN: u32 = 1 << 19;
+const PARTS: u32 = 1 << 20;
 
 impl Block {
     pub(super) fn new(store_id: u64, store: Weak<Inner>, prefix: Arc<str>, template: &'static Template, shards: usize) -> Block {
@@ -255,7 +256,16 @@ impl Block {
 
     /// Counts an answer under `upstream_rq_<code>`, its class, and the same below `internal.` or `external.` and `canary.`.
     pub fn count_code(&self, code: u16, internal: bool, canary: bool) {
-        self.add_key(Key::Code(u32::from(code) | if internal { INTERNAL } else { 0 } | if canary { CANARY } else { 0 }), 1);
+        self.add_code(code, internal, canary, 0);
+    }
+
+    /// Counts an answer below `internal.` or `external.` and `canary.` only.
+    pub fn count_parts(&self, code: u16, internal: bool, canary: bool) {
+        self.add_code(code, internal, canary, PARTS);
+    }
+
+    fn add_code(&self, code: u16, internal: bool, canary: bool, more: u32) {
+        self.add_key(Key::Code(u32::from(code) | if internal { INTERNAL } else { 0 } | if canary { CANARY } else { 0 } | more), 1);
     }
 
     /// Counts an answer under `upstream_rq_<code>`, its class and `upstream_rq_completed`, which are there from the first one on, and nowhere else.
@@ -445,7 +455,7 @@ impl Block {
             }
         }
         const SCOPES: [(&str, u32, u32); 5] = [
-            ("", RETRIED, 0),
+            ("", RETRIED | PARTS, 0),
             ("external.", INTERNAL | RETRIED | PLAIN, 0),
             ("internal.", INTERNAL | RETRIED, INTERNAL),
             ("canary.", CANARY | RETRIED, CANARY),

@@ -388,6 +388,12 @@ impl AltClusterStats {
         self.0.count_code(code, internal, canary);
     }
 
+    /// Counts an answer as [`ClusterStats::answer_in_parts`] does.
+    pub fn answer_in_parts(&self, code: u16, internal: bool, canary: bool) {
+        self.upstream_rq_completed().inc();
+        self.0.count_parts(code, internal, canary);
+    }
+
     /// Records the time of a request as [`ClusterStats::request_time`] does.
     pub fn request_time(&self, ms: u64, internal: bool, canary: bool) {
         self.upstream_rq_time().record(ms);
@@ -404,6 +410,12 @@ impl ClusterStats {
     pub fn answer(&self, code: u16, internal: bool, canary: bool) {
         self.upstream_rq_completed().inc();
         self.0.count_code(code, internal, canary);
+    }
+
+    /// Counts an answer as [`ClusterStats::answer`] does, but for `upstream_rq_<code>` and its class of the cluster as a whole.
+    pub fn answer_in_parts(&self, code: u16, internal: bool, canary: bool) {
+        self.upstream_rq_completed().inc();
+        self.0.count_parts(code, internal, canary);
     }
 
     /// Counts an answer that another attempt takes the place of, below `retry.` only.

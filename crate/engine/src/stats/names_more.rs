@@ -51,6 +51,15 @@ impl ZoneStats {
 }
 
 stat_block! {
+    /// How routes are found for the requests of one HTTP connection manager (`http.<stat_prefix>`), with `record_route_resolution_stats`.
+    pub struct RouteResolutionStats {
+        histograms {
+            downstream_rq_route_resolution_time_us: Microseconds, downstream_rq_route_resolutions: Unspecified,
+        }
+    }
+}
+
+stat_block! {
     /// Active health checks of one cluster (`cluster.<name>.health_check`).
     pub struct HealthCheckStats {
         counters {

@@ -99,6 +99,9 @@ fn codes_appear_with_their_first_answer() {
     stats.answer(200, false, false);
     assert_eq!(store.value("cluster.app.upstream_rq_2xx"), Some(1));
     assert_eq!(store.value("cluster.app.upstream_rq_completed"), Some(1));
+    stats.answer_in_parts(200, false, false);
+    let values = ["external.upstream_rq_200", "external.upstream_rq_2xx", "upstream_rq_200", "upstream_rq_2xx", "upstream_rq_completed"];
+    assert_eq!(values.map(|name| store.value(&format!("cluster.app.{name}"))), [2, 2, 1, 1, 2].map(Some));
 }
 
 #[test]

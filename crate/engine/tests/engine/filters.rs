@@ -1,5 +1,6 @@
 //! The filters `buffer` and `header_mutation`, with their configuration per route.
 
+use plenipo_engine::stats::Value as Stat;
 use plenipo_testkit::{
     Upstream,
     config::{Cluster, Listener, any},
@@ -112,4 +113,27 @@ async fn filters_see_requests_in_order_and_answers_in_reverse_order() {
     // A filter that answers itself: only those that saw the request see the answer.
     let answer = proxy.client("l").await.post("/", b"0123456789a").await;
     assert_eq!((answer.status, new(&answer)), (413, vec!["first".to_owned()]));
+}
+
+#[tokio::test]
+async fn how_often_routes_were_looked_for_is_recorded() {
+    let kind = "envoy.extensions.filters.http.set_filter_state.v3.Config";
+    let object = json!({"object_key": "k", "factory_key": "envoy.string", "format_string": {"text_format_source": {"inline_string": "v"}}});
+    let listener = Listener::new("l")
+        .manager("record_route_resolution_stats", json!(true))
+        .filter("set", kind, json!({"on_request_headers": [object], "clear_route_cache": true}))
+        .direct("/here", "here");
+    let proxy = start(1, &[&listener], &[]).await;
+    let mut client = proxy.client("l").await;
+    assert_eq!((client.get("/here").await.status, client.get("/there").await.status), (200, 404));
+    // Refused before a route was looked for.
+    client.send("GET\r\n\r\n").await;
+    assert_eq!(client.answer().await.status, 400);
+    let (mut lookups, mut times) = ((0, 0), 0);
+    proxy.0.stats().visit(|name, reading| match (name, &reading.value) {
+        ("http.l.downstream_rq_route_resolutions", Stat::Histogram { total: h, .. }) => lookups = (h.count(), h.sum()),
+        ("http.l.downstream_rq_route_resolution_time_us", Stat::Histogram { total: h, .. }) => times = h.count(),
+        _ => {}
+    });
+    assert_eq!((lookups, times), ((3, 4), 3));
 }

@@ -13,7 +13,6 @@ use bytes::Bytes;
 
 use super::{limits::Limits, note_broken};
 use crate::{
-    access_log::LogType,
     error::Flags,
     http::{
         body::{Body, BodyError, Frame, PollBody},
@@ -118,7 +117,7 @@ impl<S: ClientStream> Exchange<S> {
         info.flags.insert(Flags::DOWNSTREAM_REMOTE_RESET);
         info.detail = Some(detail.into());
         info.end = Some(Instant::now());
-        manager.log(LogType::DownstreamEnd, info, None, None, None);
+        manager.log_end(info, None, None, None);
     }
 
     /// Serves a request to the end of its answer; `body` notes in `received` what comes in, and is absent where the head was all.

@@ -11,7 +11,6 @@ use std::{
 
 use super::{Connection, limits::Limits, note_broken};
 use crate::{
-    access_log::LogType,
     error::Flags,
     http::{
         body::{Body, BodyError, Frame, PollBody},
@@ -609,7 +608,7 @@ fn refuse(shared: &Rc<RefCell<Shared>>, connection: &Connection, over: Over) {
     // As in Envoy the flag comes after the answer: no rule for local replies sees it.
     info.flags.insert(flags);
     info.end = Some(Instant::now());
-    manager.log(LogType::DownstreamEnd, &info, None, None, None);
+    manager.log_end(&info, None, None, None);
 }
 
 /// Writes what is left, says that no more comes, and gives the client a moment to read it before the socket goes.
