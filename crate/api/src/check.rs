@@ -554,7 +554,8 @@ pub(crate) fn map_entry<'b>(bytes: &'b [u8], key_field: &'static Field) -> Resul
     Ok((text, key, value))
 }
 
-fn default(kind: Kind) -> Value<'static> {
+/// What an absent record of a map entry stands for.
+pub(crate) fn default(kind: Kind) -> Value<'static> {
     match kind.wire_type() {
         1 => Value::Fixed64(0),
         2 => Value::Bytes(&[]),

@@ -98,19 +98,9 @@ impl Parser<'_> {
             let value = self.value(depth + 1)?;
             self.stack.push(key);
             self.stack.push(value);
-            self.space();
-            match self.text.get(self.at) {
-                Some(b',') => {
-                    self.at += 1;
-                    self.space();
-                    if self.text.get(self.at) != Some(&b'}') {
-                        continue;
-                    }
-                }
-                Some(b'}') => {}
-                _ => return self.unexpected("',' or '}'"),
+            if self.more(b'}', "',' or '}'")? {
+                continue;
             }
-            self.at += 1;
             let id = self.doc.map(at, &self.stack[base..]);
             self.stack.truncate(base);
             return Ok(id);
@@ -128,23 +118,31 @@ impl Parser<'_> {
         loop {
             let value = self.value(depth + 1)?;
             self.stack.push(value);
-            self.space();
-            match self.text.get(self.at) {
-                Some(b',') => {
-                    self.at += 1;
-                    self.space();
-                    if self.text.get(self.at) != Some(&b']') {
-                        continue;
-                    }
-                }
-                Some(b']') => {}
-                _ => return self.unexpected("',' or ']'"),
+            if self.more(b']', "',' or ']'")? {
+                continue;
             }
-            self.at += 1;
             let id = self.doc.seq(at, &self.stack[base..]);
             self.stack.truncate(base);
             return Ok(id);
         }
+    }
+
+    /// Whether another member follows; else takes the bracket that closes. A comma before that one is passed over.
+    fn more(&mut self, close: u8, expected: &str) -> Result<bool> {
+        self.space();
+        match self.text.get(self.at) {
+            Some(b',') => {
+                self.at += 1;
+                self.space();
+                if self.text.get(self.at) != Some(&close) {
+                    return Ok(true);
+                }
+            }
+            Some(byte) if *byte == close => {}
+            _ => return self.unexpected(expected),
+        }
+        self.at += 1;
+        Ok(false)
     }
 
     fn number(&mut self, at: usize) -> Result<NodeId> {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Number, Value as Json};
 
 use crate::{
-    check::{any_parts, float, integer, is_typed_struct, map_entry, seconds, typed_struct_bytes, wrapped},
+    check::{any_parts, default, float, integer, is_typed_struct, map_entry, seconds, typed_struct_bytes, wrapped},
     encode::UnknownFields,
     scalar,
     table::{self, Field, Kind, Message, WellKnown},
@@ -296,15 +296,6 @@ fn payload(value: Value<'_>) -> Result<&[u8], NotShown> {
     match value {
         Value::Bytes(b) => Ok(b),
         _ => Err(Malformed.into()),
-    }
-}
-
-fn default(kind: Kind) -> Value<'static> {
-    match kind.wire_type() {
-        1 => Value::Fixed64(0),
-        2 => Value::Bytes(&[]),
-        5 => Value::Fixed32(0),
-        _ => Value::Varint(0),
     }
 }
 

@@ -17,6 +17,7 @@ use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::Semaphore,
     task::{AbortHandle, JoinSet},
 };
 
@@ -83,6 +84,21 @@ impl Upstream {
             reply(200, text)
         })
         .await
+    }
+
+    /// An HTTP/1.1 server that answers 200 with this text, one request for each permit that is added to the gate.
+    pub async fn gated(text: &'static str) -> (Upstream, Arc<Semaphore>) {
+        let gate = Arc::new(Semaphore::new(0));
+        let permits = gate.clone();
+        let upstream = Upstream::http1(move |_, _| {
+            let permits = permits.clone();
+            async move {
+                permits.acquire().await.expect("nobody closes it").forget();
+                reply(200, text)
+            }
+        })
+        .await;
+        (upstream, gate)
     }
 
     async fn http(two: bool, handler: Handler) -> Upstream {

@@ -433,32 +433,23 @@ impl ClusterStats {
     }
 }
 
-impl HttpStats {
-    /// Counts an answer to a client: `downstream_rq_completed` and `downstream_rq_<n>xx`.
-    pub fn answer(&self, status: u16) {
-        self.downstream_rq_completed().inc();
-        match status / 100 {
-            1 => self.downstream_rq_1xx().inc(),
-            2 => self.downstream_rq_2xx().inc(),
-            3 => self.downstream_rq_3xx().inc(),
-            4 => self.downstream_rq_4xx().inc(),
-            5 => self.downstream_rq_5xx().inc(),
-            _ => {}
+macro_rules! count_answers {
+    ($($stats:ident),*) => {$(
+        impl $stats {
+            /// Counts an answer to a client: `downstream_rq_completed` and `downstream_rq_<n>xx`.
+            pub fn answer(&self, status: u16) {
+                self.downstream_rq_completed().inc();
+                match status / 100 {
+                    1 => self.downstream_rq_1xx().inc(),
+                    2 => self.downstream_rq_2xx().inc(),
+                    3 => self.downstream_rq_3xx().inc(),
+                    4 => self.downstream_rq_4xx().inc(),
+                    5 => self.downstream_rq_5xx().inc(),
+                    _ => {}
+                }
+            }
         }
-    }
+    )*};
 }
 
-impl ListenerHttpStats {
-    /// Counts an answer to a client: `downstream_rq_completed` and `downstream_rq_<n>xx`.
-    pub fn answer(&self, status: u16) {
-        self.downstream_rq_completed().inc();
-        match status / 100 {
-            1 => self.downstream_rq_1xx().inc(),
-            2 => self.downstream_rq_2xx().inc(),
-            3 => self.downstream_rq_3xx().inc(),
-            4 => self.downstream_rq_4xx().inc(),
-            5 => self.downstream_rq_5xx().inc(),
-            _ => {}
-        }
-    }
-}
+count_answers!(HttpStats, ListenerHttpStats);

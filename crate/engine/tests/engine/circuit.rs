@@ -6,7 +6,6 @@ use plenipo_testkit::{
     Upstream,
     config::{Cluster, Listener},
     until,
-    upstream::reply,
 };
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -15,17 +14,7 @@ use crate::support::{Running, start};
 
 /// A proxy with these thresholds, whose upstream answers one request for each permit.
 async fn with(thresholds: Value) -> (Running, Upstream, Arc<Semaphore>) {
-    let gate = Arc::new(Semaphore::new(0));
-    let permits = gate.clone();
-    let upstream = Upstream::http1(move |_, _| {
-        let permits = permits.clone();
-        async move {
-            // The semaphore is never closed.
-            permits.acquire().await.unwrap().forget();
-            reply(200, "ok")
-        }
-    })
-    .await;
+    let (upstream, gate) = Upstream::gated("ok").await;
     let cluster = Cluster::new("app", &[upstream.address]).breakers(thresholds);
     (start(1, &[&Listener::new("l").to("/", "app", json!({}))], &[&cluster]).await, upstream, gate)
 }

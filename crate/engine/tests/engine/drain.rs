@@ -9,28 +9,16 @@ use plenipo_engine::{
 use plenipo_testkit::{
     Upstream,
     config::{Cluster, Listener, bootstrap},
-    until,
-    upstream::reply,
-    within,
+    until, within,
 };
 use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::support::{Running, change, options, start, start_with, without_listener};
 
-/// A proxy whose upstream answers one request for each permit.
+/// A proxy whose upstream answers a request to `/wait` for each permit.
 async fn gated() -> (Running, Upstream, Arc<Semaphore>) {
-    let gate = Arc::new(Semaphore::new(0));
-    let permits = gate.clone();
-    let upstream = Upstream::http1(move |_, _| {
-        let permits = permits.clone();
-        async move {
-            // The semaphore is never closed.
-            permits.acquire().await.unwrap().forget();
-            reply(200, "late")
-        }
-    })
-    .await;
+    let (upstream, gate) = Upstream::gated("late").await;
     let proxy =
         start(2, &[&Listener::new("l").to("/wait", "app", json!({})).direct("/", "hi")], &[&Cluster::new("app", &[upstream.address])])
             .await;
