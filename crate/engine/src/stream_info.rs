@@ -15,6 +15,7 @@ use crate::{
     metadata::Metadata,
     route::RouteMatch,
     tls::Certificate,
+    transport::proxy_protocol::Tlv,
     worker::random::Random,
 };
 
@@ -72,6 +73,8 @@ pub struct ConnectionInfo {
     pub local_restored: bool,
     /// What the TLS handshake settled, where there was one.
     pub tls: Option<TlsInfo>,
+    /// What a PROXY protocol header told beside the addresses, as far as the listener passes it on.
+    pub tlvs: Vec<Tlv>,
     /// Number of the connection in this process.
     pub id: u64,
     /// What the configuration says of the way that it came in; absent for the admin interface.

@@ -32,7 +32,16 @@ impl Drop for Folder {
 fn info() -> StreamInfo {
     let address: SocketAddr = "127.0.0.1:80".parse().unwrap();
     StreamInfo::new(
-        Rc::new(ConnectionInfo { peer: address, remote: address, local: address, local_restored: false, tls: None, id: 1, entrance: None }),
+        Rc::new(ConnectionInfo {
+            peer: address,
+            remote: address,
+            local: address,
+            local_restored: false,
+            tls: None,
+            tlvs: Vec::new(),
+            id: 1,
+            entrance: None,
+        }),
         Protocol::Http11,
         1,
     )

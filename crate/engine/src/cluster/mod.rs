@@ -31,7 +31,9 @@ pub use settings::{
     UpstreamProtocol,
 };
 
-use crate::stats::{AltClusterStats, ClusterConfigStats, ClusterEndpointStats, ClusterStats, Http1Stats, Http2Stats, Store, ZoneStats};
+use crate::stats::{
+    AltClusterStats, ClusterConfigStats, ClusterEndpointStats, ClusterStats, Http1Stats, Http2Stats, ProxyHeaderStats, Store, ZoneStats,
+};
 
 /// Stats of a cluster's codecs; of each that may be spoken.
 pub struct CodecStats {
@@ -58,6 +60,8 @@ pub struct Cluster {
     pub endpoint_stats: ClusterEndpointStats,
     /// Its codecs, `cluster.<name>.http1` and `.http2`; each is shown from its first connection on.
     pub codec_stats: CodecStats,
+    /// PROXY protocol headers, `cluster.<name>.upstream.proxyprotocol`; where connections begin with one.
+    pub proxy_header_stats: Option<ProxyHeaderStats>,
     /// What gRPC filters count, `cluster.<name>.grpc` and `.grpc-web`.
     pub grpc_stats: GrpcStats,
     /// Updates, `cluster.<name>`.
@@ -100,6 +104,10 @@ impl Cluster {
                 http1: settings.protocol.http1().map(|_| Http1Stats::new(store, &format!("{prefix}.http1"))),
                 http2: settings.protocol.http2().map(|_| Http2Stats::new(store, &format!("{prefix}.http2"))),
             },
+            proxy_header_stats: settings
+                .proxy_header
+                .as_ref()
+                .map(|_| ProxyHeaderStats::new(store, &format!("{prefix}.upstream.proxyprotocol"))),
             grpc_stats: GrpcStats::new(store),
             config_stats: ClusterConfigStats::new(store, &prefix),
             alt_stats: Mutex::default(),

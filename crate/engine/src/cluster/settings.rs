@@ -20,6 +20,7 @@ use crate::{
     metadata::Metadata,
     stream_info::Protocol,
     tls::ClientContext,
+    transport::proxy_protocol::ProxyHeader,
 };
 
 /// Settings of one cluster; the defaults are Envoy's.
@@ -57,6 +58,10 @@ pub struct Settings {
     pub thresholds: [Thresholds; 2],
     /// `transport_socket`: TLS; clear text where absent.
     pub tls: Option<Arc<ClientContext>>,
+    /// `transport_socket`: the PROXY protocol header that connections begin with, before TLS; absent by default.
+    pub proxy_header: Option<ProxyHeader>,
+    /// `connection_pool_per_downstream_connection`: connections carry requests of one client connection only; default false.
+    pub pool_per_client: bool,
     /// `upstream_http_protocol_options`: the server name that a request asks TLS for; absent by default.
     pub auto_sni: Option<AutoSni>,
     /// `upstream_connection_options.tcp_keepalive`
@@ -86,6 +91,8 @@ impl Default for Settings {
             max_response_headers_bytes: None,
             thresholds: [Thresholds::default(); 2],
             tls: None,
+            proxy_header: None,
+            pool_per_client: false,
             auto_sni: None,
             tcp_keepalive: None,
             metadata: None,

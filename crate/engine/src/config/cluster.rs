@@ -14,8 +14,7 @@ use plenipo_api::proto::envoy::{
             },
         },
         core::v3::{
-            Address, HealthStatus, Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions, RoutingPriority, SocketAddress,
-            address, transport_socket,
+            Address, HealthStatus, Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions, RoutingPriority, SocketAddress, address,
         },
         endpoint::v3::{LbEndpoint, lb_endpoint::HostIdentifier},
     },
@@ -31,7 +30,7 @@ use plenipo_api::proto::envoy::{
 use super::{
     any,
     issues::{At, Issues},
-    metadata, protocol, tls, value,
+    metadata, protocol, transport, value,
 };
 use crate::{
     balance::Policy,
@@ -44,8 +43,6 @@ use crate::{
 
 const UPSTREAM_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 const CARES: &str = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig";
-const RAW_BUFFER: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
-const UPSTREAM_TLS: &str = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
 
 /// Compiles the settings of a cluster.
 pub fn compile(config: &Cluster, at: &At<'_>, issues: &mut Issues) -> Option<Settings> {
@@ -74,7 +71,10 @@ pub fn compile(config: &Cluster, at: &At<'_>, issues: &mut Issues) -> Option<Set
             interval: seconds(keepalive.keepalive_interval),
         });
     }
-    settings.tls = transport_socket(config, &settings, at, issues);
+    if let Some(socket) = &config.transport_socket {
+        transport::of_cluster(socket, &mut settings, &at.field("transport_socket"), issues);
+    }
+    settings.pool_per_client = config.connection_pool_per_downstream_connection;
     let failed = issues[before..].iter().any(|i| i.severity == plenipo_api::Severity::Error);
     (!failed).then_some(settings)
 }
@@ -416,30 +416,6 @@ fn threshold(config: &circuit_breakers::Thresholds, at: &At<'_>, issues: &mut Is
         }),
         track_remaining: config.track_remaining,
         connections_per_host: None,
-    }
-}
-
-fn transport_socket(config: &Cluster, settings: &Settings, at: &At<'_>, issues: &mut Issues) -> Option<Arc<crate::tls::ClientContext>> {
-    let socket = config.transport_socket.as_ref()?;
-    let at = at.field("transport_socket");
-    let at_config = at.field("typed_config");
-    match &socket.config_type {
-        Some(transport_socket::ConfigType::TypedConfig(typed)) => match any::type_name(typed) {
-            RAW_BUFFER => None,
-            UPSTREAM_TLS => {
-                let context = any::decode(typed, &at_config, issues)?;
-                let validate = settings.auto_sni.as_ref().is_some_and(|auto| auto.validate);
-                tls::client(&context, &settings.protocol, validate, &at_config, issues).map(Arc::new)
-            }
-            other => {
-                issues.push(at_config.unsupported("this transport socket is not implemented").got(other));
-                None
-            }
-        },
-        None => {
-            issues.push(at.invalid("a transport socket needs its typed_config").got(&*socket.name));
-            None
-        }
     }
 }
 

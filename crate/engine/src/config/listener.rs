@@ -15,7 +15,7 @@ use plenipo_api::proto::envoy::{
 use super::{
     Context, any,
     issues::{At, Issues},
-    manager, metadata, tls, value,
+    manager, metadata, tls, transport, value,
 };
 use crate::{
     listener::{
@@ -155,6 +155,7 @@ fn proxy_protocol(config: &ProxyProtocolConfig, context: &Context<'_>) -> ProxyP
     let prefix = if config.stat_prefix.is_empty() { "proxy_proto".to_owned() } else { format!("proxy_proto.{}", config.stat_prefix) };
     ProxyProtocol {
         optional: config.allow_requests_without_proxy_protocol,
+        pass_through: transport::pass_through(config.pass_through_tlvs.as_ref()),
         allowed: [Version::V1, Version::V2].map(|version| !config.disallowed_versions.contains(&version.into())),
         stats: ProxyProtocolStats::new(context.stats, &prefix),
         versions: [1, 2].map(|n| ProxyProtocolVersionStats::new(context.stats, &format!("{prefix}.versions.v{n}"))),

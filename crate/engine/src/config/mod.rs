@@ -15,6 +15,7 @@ pub mod protocol;
 mod retry;
 pub mod route;
 pub mod tls;
+pub mod transport;
 pub mod value;
 
 use once_cell::sync::Lazy;

@@ -26,6 +26,7 @@ fn info() -> StreamInfo {
         local: address("127.0.0.1:19090"),
         local_restored: false,
         tls: None,
+        tlvs: Vec::new(),
         id: 4,
         entrance: None,
     };

@@ -99,7 +99,7 @@ impl Attempt {
     pub fn begin(stream: &mut Stream, tally: &Tally, host: Arc<Host>, priority: Priority, source: &Source, limits: Limits) -> Attempt {
         let cluster = tally.cluster();
         cluster.circuit.request_begins(priority);
-        let pool = stream.worker.pools.of(cluster, &host, cluster.settings.auto_sni.as_ref().and_then(|auto| auto.name(&stream.headers)));
+        let pool = stream.worker.pools.of(cluster, &host, stream);
         let mut attempt = Attempt {
             state: State::Failed(Failure::Overflow),
             host,

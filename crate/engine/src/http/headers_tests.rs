@@ -31,6 +31,7 @@ fn connection(remote: &str) -> ConnectionInfo {
         local: "127.0.0.1:17822".parse().unwrap(),
         local_restored: false,
         tls: None,
+        tlvs: Vec::new(),
         id: 1,
         entrance: None,
     }

@@ -92,6 +92,7 @@ mod tests {
             local: "127.0.0.1:2".parse().unwrap(),
             local_restored: false,
             tls: None,
+            tlvs: Vec::new(),
             id: 1,
             entrance: None,
         };

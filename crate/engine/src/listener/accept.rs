@@ -26,7 +26,7 @@ use crate::{
     stats::ListenerWorkerStats,
     stream_info::{ConnectionInfo, TlsInfo},
     tls,
-    transport::Transport,
+    transport::{Transport, proxy_protocol::Tlv},
     worker::{
         Worker,
         signal::{Listening, Signal},
@@ -222,6 +222,7 @@ struct Opening {
     ahead: BytesMut,
     remote: SocketAddr,
     local: SocketAddr,
+    tlvs: Vec<Tlv>,
 }
 
 impl Opening {
@@ -236,8 +237,8 @@ impl Opening {
                 }
                 (ListenerFilter::TlsInspector, _) => {}
                 (ListenerFilter::ProxyProtocol(filter), Some(Greeting::Raw(stream))) => {
-                    if let Some((source, destination)) = filter.read(stream, &mut self.ahead).await? {
-                        (self.remote, self.local) = (source, destination);
+                    if let Some(told) = filter.read(stream, &mut self.ahead).await? {
+                        (self.remote, self.local, self.tlvs) = (told.source, told.destination, told.tlvs);
                     }
                 }
                 // Behind the inspector of a TLS connection there is no header.
@@ -270,7 +271,7 @@ async fn begin(
     mut listening: Listening,
 ) -> Option<(Transport, Connection)> {
     let own = stream.local_addr().ok()?;
-    let mut opening = Opening { greeting: Some(Greeting::Raw(stream)), ahead: BytesMut::new(), remote: peer, local: own };
+    let mut opening = Opening { greeting: Some(Greeting::Raw(stream)), ahead: BytesMut::new(), remote: peer, local: own, tlvs: Vec::new() };
     if !listener.filters.is_empty() {
         listener.stats.downstream_pre_cx_active().inc();
         let filtered = limited(&mut listening, listener.listener_filters_timeout, opening.filter(&listener.filters)).await;
@@ -293,7 +294,7 @@ async fn begin(
             Limited::Ended => return None,
         }
     }
-    let Opening { greeting, ahead, remote, local } = opening;
+    let Opening { greeting, ahead, remote, local, tlvs } = opening;
     let greeting = greeting?;
     let hello = match &greeting {
         Greeting::Tls(start) => Some(Hello::of(&start.client_hello())),
@@ -331,6 +332,7 @@ async fn begin(
             local,
             local_restored: local != own,
             tls,
+            tlvs,
             id: worker.connection_id(),
             entrance: Some(chain.entrance.clone()),
         }),

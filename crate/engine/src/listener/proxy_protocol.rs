@@ -10,10 +10,12 @@ use std::{
 use bytes::BytesMut;
 use tokio::net::TcpStream;
 
-use crate::stats::{Counter, ProxyProtocolStats, ProxyProtocolVersionStats};
+use crate::{
+    stats::{Counter, ProxyProtocolStats, ProxyProtocolVersionStats},
+    transport::proxy_protocol::{PassThrough, Tlv, V2_SIGNATURE as V2},
+};
 
 const V1: &[u8] = b"PROXY ";
-const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The longest line of version 1, its end included.
 const V1_MAX: usize = 107;
 /// The fixed part of version 2.
@@ -25,6 +27,8 @@ pub struct ProxyProtocol {
     pub optional: bool,
     /// Which versions are taken (`disallowed_versions` names the others).
     pub allowed: [bool; 2],
+    /// `pass_through_tlvs`: what hosts may be told.
+    pub pass_through: PassThrough,
     /// `proxy_proto[.<stat_prefix>]`
     pub stats: ProxyProtocolStats,
     /// `proxy_proto[.<stat_prefix>].versions.v<n>`
@@ -33,13 +37,24 @@ pub struct ProxyProtocol {
     pub errors: Counter,
 }
 
-/// Who connected where, by a header: the source and the destination.
-pub type Addresses = (SocketAddr, SocketAddr);
+/// Who connected where: the source and the destination.
+type Addresses = (SocketAddr, SocketAddr);
+
+/// What a header says that does not leave all as it is.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Who connected.
+    pub source: SocketAddr,
+    /// Where to.
+    pub destination: SocketAddr,
+    /// What else is told, as far as it is passed on.
+    pub tlvs: Vec<Tlv>,
+}
 
 impl ProxyProtocol {
     /// Reads the header; nothing where there is none, or one that names nobody. What was read of bytes that are no header is left in
     /// `ahead`. An error is `UnexpectedEof` where the client closed, `InvalidData` where the connection must end.
-    pub async fn read(&self, stream: &TcpStream, ahead: &mut BytesMut) -> io::Result<Option<Addresses>> {
+    pub async fn read(&self, stream: &TcpStream, ahead: &mut BytesMut) -> io::Result<Option<Told>> {
         loop {
             let mut piece = [0; 512];
             let n = stream.peek(&mut piece).await?;
@@ -50,11 +65,13 @@ impl ProxyProtocol {
             ahead.extend_from_slice(&piece[..n]);
             match self.parse(ahead) {
                 Parsed::NeedMore => take(stream, &mut piece[..n]).await?,
-                Parsed::Header { version, length, addresses } => {
+                Parsed::Header { version, length, addresses, tlvs } => {
                     self.versions[version].found().inc();
                     take(stream, &mut piece[..length - before]).await?;
+                    let tlvs = Tlvs(&ahead[tlvs..length]).filter(|(kind, _)| self.pass_through.includes(*kind));
+                    let tlvs = tlvs.map(|(kind, value)| Tlv { kind, value: value.into() }).collect();
                     ahead.clear();
-                    return Ok(addresses);
+                    return Ok(addresses.map(|(source, destination)| Told { source, destination, tlvs }));
                 }
                 Parsed::Absent => {
                     ahead.truncate(before);
@@ -87,7 +104,7 @@ impl ProxyProtocol {
     }
 
     fn parse(&self, bytes: &[u8]) -> Parsed {
-        for (version, signature) in [V1, V2].into_iter().enumerate() {
+        for (version, signature) in [V1, &V2[..]].into_iter().enumerate() {
             // Where a header may be missing, one of a version that is not taken is what follows a missing one, as in Envoy.
             if self.optional && !self.allowed[version] {
                 continue;
@@ -112,7 +129,13 @@ impl ProxyProtocol {
 enum Parsed {
     NeedMore,
     Absent,
-    Header { version: usize, length: usize, addresses: Option<Addresses> },
+    /// Its type-length-values begin at `tlvs`.
+    Header {
+        version: usize,
+        length: usize,
+        addresses: Option<Addresses>,
+        tlvs: usize,
+    },
     Disallowed(usize),
     Invalid(usize),
 }
@@ -127,7 +150,7 @@ fn v1(bytes: &[u8]) -> Parsed {
             false => Parsed::Absent,
         };
     };
-    let header = |addresses| Parsed::Header { version: 0, length: line_end + 2, addresses };
+    let header = |addresses| Parsed::Header { version: 0, length: line_end + 2, addresses, tlvs: line_end + 2 };
     let Ok(line) = std::str::from_utf8(&bytes[..line_end]) else { return Parsed::Invalid(0) };
     let mut parts = line.trim_end().split(' ').skip(1);
     let kind = parts.next();
@@ -177,12 +200,13 @@ fn v2(bytes: &[u8]) -> Parsed {
         return INVALID;
     }
     let Some(rest) = bytes.get(V2_HEAD..length) else { return Parsed::NeedMore };
-    let header = |addresses| Parsed::Header { version: 1, length, addresses };
     if local {
-        return header(None);
+        return Parsed::Header { version: 1, length, addresses: None, tlvs: length };
     }
     let (addresses, values) = rest.split_at(size);
-    if !are_values(values) {
+    let mut values = Tlvs(values);
+    values.by_ref().for_each(drop);
+    if !values.0.is_empty() {
         return INVALID;
     }
     let number = |at: usize| u16::from_be_bytes([addresses[at], addresses[at + 1]]);
@@ -193,18 +217,21 @@ fn v2(bytes: &[u8]) -> Parsed {
         let ip = |at: usize| Ipv6Addr::from(std::array::from_fn::<u8, 16, _>(|i| addresses[at + i]));
         both::<_, ()>(Ok(ip(0)), Some(number(32)), Ok(ip(16)), Some(number(34)))
     };
-    found.map_or(INVALID, |found| header(Some(found)))
+    found.map_or(INVALID, |found| Parsed::Header { version: 1, length, addresses: Some(found), tlvs: V2_HEAD + size })
 }
 
-/// Whether these are type-length-values, whole.
-fn are_values(mut bytes: &[u8]) -> bool {
-    while let [_, high, low, rest @ ..] = bytes {
-        match rest.get(usize::from(u16::from_be_bytes([*high, *low]))..) {
-            Some(next) => bytes = next,
-            None => return false,
-        }
+/// Type-length-values; what is left at the end is none.
+struct Tlvs<'b>(&'b [u8]);
+
+impl<'b> Iterator for Tlvs<'b> {
+    type Item = (u8, &'b [u8]);
+
+    fn next(&mut self) -> Option<(u8, &'b [u8])> {
+        let [kind, high, low, rest @ ..] = self.0 else { return None };
+        let (value, next) = rest.split_at_checked(usize::from(u16::from_be_bytes([*high, *low])))?;
+        self.0 = next;
+        Some((*kind, value))
     }
-    bytes.is_empty()
 }
 
 /// Takes bytes off the socket that were peeked at.
@@ -233,6 +260,7 @@ mod tests {
         ProxyProtocol {
             optional,
             allowed,
+            pass_through: PassThrough::All,
             stats: ProxyProtocolStats::new(&store, "proxy_proto"),
             versions: [1, 2].map(|v| ProxyProtocolVersionStats::new(&store, &format!("proxy_proto.versions.v{v}"))),
             errors: store.counter("downstream_cx_proxy_proto_error"),
@@ -240,7 +268,7 @@ mod tests {
     }
 
     fn header(version: u8, family: u8, body: &[u8]) -> Vec<u8> {
-        [V2, &[version, family], &(body.len() as u16).to_be_bytes(), body].concat()
+        [&V2[..], &[version, family], &(body.len() as u16).to_be_bytes(), body].concat()
     }
 
     const V4: [u8; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 0, 9, 0, 10];
@@ -253,7 +281,7 @@ mod tests {
             for cut in 1..whole.len() {
                 assert_eq!(filter.parse(&whole[..cut]), Parsed::NeedMore, "{cut}");
             }
-            let expected = Parsed::Header { version, length: whole.len(), addresses };
+            let expected = Parsed::Header { version, length: whole.len(), addresses, tlvs: whole.len() };
             assert_eq!(filter.parse(&[&whole[..], b"PROXY "].concat()), expected);
         }
     }
@@ -285,8 +313,8 @@ mod tests {
         fuzz(include_str!("../../tests/corpus/proxy-protocol.txt"), &words, |input, numbers| {
             let filter = filter(numbers.below(2) == 0, [numbers.below(4) > 0, numbers.below(4) > 0]);
             let whole = filter.parse(input);
-            if let Parsed::Header { length, .. } = whole {
-                assert!(length <= input.len());
+            if let Parsed::Header { length, tlvs, .. } = whole {
+                assert!(tlvs <= length && length <= input.len());
                 assert_eq!(filter.parse(&input[..length]), whole);
                 assert_eq!(filter.parse(&input[..numbers.below(length)]), Parsed::NeedMore);
             }

@@ -134,6 +134,15 @@ stat_block! {
 }
 
 stat_block! {
+    /// PROXY protocol headers that a cluster's connections begin with (`cluster.<name>.upstream.proxyprotocol`).
+    pub struct ProxyHeaderStats {
+        counters {
+            v2_tlvs_exceed_max_length,
+        }
+    }
+}
+
+stat_block! {
     /// Hosts of one cluster (`cluster.<name>`).
     pub struct ClusterEndpointStats {
         counters {

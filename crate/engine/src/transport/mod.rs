@@ -1,4 +1,6 @@
-//! Transport sockets: the seam between a TCP connection and the protocol on it (raw or TLS).
+//! Transport sockets: the seam between a TCP connection and the protocol on it (raw or TLS, either behind a PROXY protocol header).
+
+pub mod proxy_protocol;
 
 use std::{
     io,

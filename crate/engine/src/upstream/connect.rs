@@ -10,13 +10,13 @@ use std::{
 };
 
 use socket2::SockRef;
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{
     cluster::{Cluster, Host, Permit, Spoken},
     error::Failure,
     stream_info::{TlsInfo, UpstreamConnection},
-    transport::Transport,
+    transport::{Transport, proxy_protocol::Preface},
     worker::random::Random,
 };
 
@@ -91,13 +91,22 @@ fn lifetime(cluster: &Cluster, host: &Host) -> Option<Duration> {
     settings.max_connection_duration.map(|max| Random::seeded(seed()).lengthen(max, settings.max_connection_duration_jitter))
 }
 
+/// How a connection begins.
+pub struct Greeting<'a> {
+    /// Bytes that go before everything else: a PROXY protocol header.
+    pub preface: Option<&'a Preface>,
+    /// The server name that its TLS asks for, in place of the configured one.
+    pub server_name: Option<&'a str>,
+    /// What will be spoken on it.
+    pub spoken: Spoken,
+}
+
 /// Connects within the cluster's `connect_timeout`.
 pub async fn connect(
     cluster: &Arc<Cluster>,
     host: &Arc<Host>,
-    server_name: Option<&str>,
     permit: Permit,
-    spoken: Spoken,
+    greeting: Greeting<'_>,
 ) -> Result<(Transport, Connected), Failure> {
     let stats = &cluster.stats;
     let opened = Instant::now();
@@ -117,7 +126,7 @@ pub async fn connect(
         _permit: permit,
         _active: host.connection(),
     };
-    let made = tokio::time::timeout(cluster.settings.connect_timeout, open(cluster, address, server_name, spoken)).await;
+    let made = tokio::time::timeout(cluster.settings.connect_timeout, open(cluster, address, greeting)).await;
     let failure = match made {
         Ok(Ok((transport, tls))) => {
             stats.upstream_cx_connect_ms().record(opened.elapsed().as_millis() as u64);
@@ -139,13 +148,8 @@ pub async fn connect(
     Err(failure)
 }
 
-async fn open(
-    cluster: &Cluster,
-    address: SocketAddr,
-    server_name: Option<&str>,
-    spoken: Spoken,
-) -> Result<(Transport, Option<TlsInfo>), Failure> {
-    let stream = TcpStream::connect(address).await.map_err(|e| Failure::Connect(reason(&e)))?;
+async fn open(cluster: &Cluster, address: SocketAddr, greeting: Greeting<'_>) -> Result<(Transport, Option<TlsInfo>), Failure> {
+    let mut stream = TcpStream::connect(address).await.map_err(|e| Failure::Connect(reason(&e)))?;
     // Small writes go out at once, as from Envoy; both calls can only fail on a socket that is already gone.
     let _ = stream.set_nodelay(true);
     if let Some(keepalive) = &cluster.settings.tcp_keepalive {
@@ -155,10 +159,18 @@ async fn open(
         wanted = keepalive.probes.map_or(wanted.clone(), |n| wanted.clone().with_retries(n));
         let _ = SockRef::from(&stream).set_tcp_keepalive(&wanted);
     }
+    if let Some(preface) = greeting.preface {
+        stream.write_all(&preface.bytes).await.map_err(|e| Failure::Connect(reason(&e)))?;
+        cluster.stats.upstream_cx_tx_bytes_total().add(preface.bytes.len() as u64);
+        if let Some(stats) = cluster.proxy_header_stats.as_ref().filter(|_| preface.cut) {
+            stats.v2_tlvs_exceed_max_length().inc();
+        }
+    }
     match &cluster.settings.tls {
         None => Ok((Transport::raw(stream), None)),
         Some(context) => {
-            let secured = context.connect(stream, server_name, spoken == Spoken::Http2).await.map_err(|e| Failure::Connect(e.to_string()));
+            let secured = context.connect(stream, greeting.server_name, greeting.spoken == Spoken::Http2).await;
+            let secured = secured.map_err(|e| Failure::Connect(e.to_string()));
             secured.map(|(transport, tls)| (transport, Some(tls)))
         }
     }

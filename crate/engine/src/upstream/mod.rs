@@ -10,18 +10,19 @@ pub mod tcp;
 
 use std::{
     future::Future,
+    net::SocketAddr,
     pin::Pin,
     rc::Rc,
-    sync::Arc,
     task::{Context, Poll},
 };
 
 use crate::{
-    cluster::Host,
+    cluster::Settings,
     error::Failure,
     http::{
         body::{BodyError, Frame},
         header::HeaderList,
+        stream::Stream,
     },
     stream_info::{Protocol, UpstreamConnection},
 };
@@ -152,10 +153,31 @@ impl Exchange {
     }
 }
 
-/// The pools of one worker.
-pub type HostKey = (usize, u64, Option<Arc<str>>);
-
-/// The key of a host's pool: a changed cluster gets new pools although its hosts stay, and each server name that requests ask for has its own.
-pub fn host_key(cluster: &Arc<crate::cluster::Cluster>, host: &Host, server_name: Option<&str>) -> HostKey {
-    (Arc::as_ptr(cluster) as usize, host.id, server_name.map(Into::into))
+/// What a request asks of its connection beside the host. Requests that ask for different things never share one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Demand {
+    /// The server name of its TLS (`auto_sni`).
+    pub server_name: Option<Box<str>>,
+    /// Whom the host is told that we speak for, by a PROXY protocol header: source and destination of the client's connection.
+    pub spoken_for: Option<(SocketAddr, SocketAddr)>,
+    /// The client connection that it is for (`connection_pool_per_downstream_connection`).
+    pub client: Option<u64>,
 }
+
+impl Demand {
+    /// What a request of this stream asks for; nothing in most clusters.
+    pub fn of(settings: &Settings, stream: &Stream) -> Option<Box<Demand>> {
+        if settings.auto_sni.is_none() && settings.proxy_header.is_none() && !settings.pool_per_client {
+            return None;
+        }
+        let connection = &stream.info.connection;
+        Some(Box::new(Demand {
+            server_name: settings.auto_sni.as_ref().and_then(|auto| auto.name(&stream.headers)).map(Into::into),
+            spoken_for: settings.proxy_header.as_ref().map(|_| (connection.remote, connection.local)),
+            client: settings.pool_per_client.then_some(connection.id),
+        }))
+    }
+}
+
+/// The key of a host's pool: a changed cluster gets new pools although its hosts stay.
+pub type HostKey = (usize, u64, Option<Box<Demand>>);

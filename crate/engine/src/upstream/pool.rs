@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     future::{Future, poll_fn},
     pin::Pin,
     rc::Rc,
@@ -13,9 +13,9 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{Connection, HostKey, connect, h1, h2, host_key, tcp};
+use super::{Connection, Demand, HostKey, connect, h1, h2, tcp};
 use crate::{
-    cluster::{Cluster, Host, Permit, Priority, Spoken},
+    cluster::{Cluster, Host, Permit, Priority, Settings, Spoken},
     error::Failure,
     http::{
         connection::send_buffer,
@@ -24,9 +24,11 @@ use crate::{
         io::{Io, Meter},
         keepalive::{self, PingNow},
         settings::Http1,
+        stream::Stream,
     },
     snapshot::Snapshot,
-    transport::Transport,
+    stream_info::StreamInfo,
+    transport::{Transport, proxy_protocol::Preface},
 };
 
 /// `max_response_headers_kb` where it is not set: Envoy's default differs by protocol.
@@ -38,11 +40,16 @@ const MAX_HTTP2_HEAD: usize = 60 * 1024;
 pub struct Pools(RefCell<HashMap<HostKey, Rc<HostPool>>>);
 
 impl Pools {
-    /// The pool of a host, of the connections to one server name where requests ask for one (`auto_sni`); made at its first use.
-    pub fn of(&self, cluster: &Arc<Cluster>, host: &Arc<Host>, server_name: Option<&str>) -> Rc<HostPool> {
-        let key = host_key(cluster, host, server_name);
-        let name = key.2.clone();
-        self.0.borrow_mut().entry(key).or_insert_with(|| Rc::new(HostPool::new(cluster, host, name))).clone()
+    /// The pool of a host, of the connections that fit what the stream's request asks for; made at its first use.
+    pub fn of(&self, cluster: &Arc<Cluster>, host: &Arc<Host>, stream: &Stream) -> Rc<HostPool> {
+        let demand = Demand::of(&cluster.settings, stream);
+        match self.0.borrow_mut().entry((Arc::as_ptr(cluster) as usize, host.id, demand)) {
+            Entry::Occupied(entry) => entry.get().clone(),
+            Entry::Vacant(entry) => {
+                let special = entry.key().2.as_deref().map(|demand| Special::new(&cluster.settings, demand, &stream.info));
+                entry.insert(Rc::new(HostPool::new(cluster, host, special))).clone()
+            }
+        }
     }
 
     /// Closes the pools of clusters that the snapshot does not have and of hosts that have left. Requests under way keep
@@ -62,9 +69,28 @@ impl Pools {
     pub fn sweep(&self) {
         self.0.borrow_mut().retain(|_, pool| {
             pool.sweep();
-            // Clients choose server names: no pool of one is kept without a connection.
-            pool.server_name.is_none() || Rc::strong_count(pool) > 1 || pool.live.get() > 0 || !pool.h2.borrow().is_empty()
+            // Clients choose what they ask for: no pool of one is kept without a connection.
+            pool.special.is_none() || Rc::strong_count(pool) > 1 || pool.live.get() > 0 || !pool.h2.borrow().is_empty()
         });
+    }
+}
+
+/// What the connections of a pool have that others of the host do not.
+struct Special {
+    /// The server name that requests asked for.
+    server_name: Option<Box<str>>,
+    /// The first bytes, before TLS: a PROXY protocol header.
+    preface: Option<Preface>,
+}
+
+impl Special {
+    /// For the demand of a stream.
+    fn new(settings: &Settings, demand: &Demand, info: &StreamInfo) -> Special {
+        let header = settings.proxy_header.as_ref().zip(demand.spoken_for);
+        Special {
+            server_name: demand.server_name.clone(),
+            preface: header.map(|(header, (source, destination))| header.write(source, destination, &info.connection.tlvs)),
+        }
     }
 }
 
@@ -72,8 +98,7 @@ impl Pools {
 pub struct HostPool {
     cluster: Arc<Cluster>,
     host: Arc<Host>,
-    /// The server name that requests asked for.
-    server_name: Option<Arc<str>>,
+    special: Option<Special>,
     #[allow(clippy::vec_box, reason = "a connection moves in and out with every request; the box keeps that a pointer")]
     idle: RefCell<Vec<Box<h1::Connection>>>,
     /// HTTP/1 connections, idle and at work.
@@ -91,11 +116,11 @@ pub struct HostPool {
 }
 
 impl HostPool {
-    fn new(cluster: &Arc<Cluster>, host: &Arc<Host>, server_name: Option<Arc<str>>) -> HostPool {
+    fn new(cluster: &Arc<Cluster>, host: &Arc<Host>, special: Option<Special>) -> HostPool {
         HostPool {
             cluster: cluster.clone(),
             host: host.clone(),
-            server_name,
+            special,
             idle: RefCell::default(),
             live: Cell::new(0),
             waiting: RefCell::default(),
@@ -155,10 +180,20 @@ impl HostPool {
     pub async fn bytes(self: Rc<Self>, priority: Priority) -> Result<Connection, Failure> {
         let pending = self.pending(priority)?;
         let permit = self.connection_permit(priority, true).ok_or(Failure::Overflow)?;
-        let (transport, meta) = connect::connect(&self.cluster, &self.host, self.server_name.as_deref(), permit, Spoken::Http1).await?;
+        let (transport, meta) = self.connect(permit, Spoken::Http1).await?;
         drop(pending);
         let io = Io::new(transport, Meter::Upstream(self.cluster.clone()), self.cluster.settings.per_connection_buffer_limit);
         Ok(Connection::Tcp(Box::new(tcp::Connection::new(io, meta))))
+    }
+
+    async fn connect(&self, permit: Permit, spoken: Spoken) -> Result<(Transport, connect::Connected), Failure> {
+        let special = self.special.as_ref();
+        let greeting = connect::Greeting {
+            preface: special.and_then(|s| s.preface.as_ref()),
+            server_name: special.and_then(|s| s.server_name.as_deref()),
+            spoken,
+        };
+        connect::connect(&self.cluster, &self.host, permit, greeting).await
     }
 
     fn ready_h1(&self) -> Option<Box<h1::Connection>> {
@@ -199,7 +234,7 @@ impl HostPool {
             };
             let counted = Counted::new(self);
             self.cluster.stats.upstream_cx_http1_total().inc();
-            let (transport, meta) = connect::connect(&self.cluster, &self.host, self.server_name.as_deref(), permit, Spoken::Http1).await?;
+            let (transport, meta) = self.connect(permit, Spoken::Http1).await?;
             drop(pending);
             return Ok(self.new_h1(transport, meta, counted));
         }
@@ -217,7 +252,7 @@ impl HostPool {
             let done = Connecting::new(self);
             let Some(permit) = self.connection_permit(priority, self.h2.borrow().is_empty()) else { return Err(Failure::Overflow) };
             self.cluster.stats.upstream_cx_http2_total().inc();
-            let (transport, meta) = connect::connect(&self.cluster, &self.host, self.server_name.as_deref(), permit, Spoken::Http2).await?;
+            let (transport, meta) = self.connect(permit, Spoken::Http2).await?;
             let connection = self.new_h2(transport, meta).await?;
             drop((pending, done));
             return Ok(connection);
@@ -248,8 +283,7 @@ impl HostPool {
                 }
             };
             let counted = Counted::new(self);
-            let (transport, meta) =
-                connect::connect(&self.cluster, &self.host, self.server_name.as_deref(), permit, Spoken::Negotiated).await?;
+            let (transport, meta) = self.connect(permit, Spoken::Negotiated).await?;
             self.chose_h2.set(transport.alpn() == Some(b"h2"));
             let connection = if self.chose_h2.get() {
                 self.cluster.stats.upstream_cx_http2_total().inc();

@@ -36,7 +36,16 @@ const WORDS: &[&str] = &[
 fn info() -> StreamInfo {
     let address = "127.0.0.1:1".parse().unwrap();
     StreamInfo::new(
-        Rc::new(ConnectionInfo { peer: address, remote: address, local: address, local_restored: false, tls: None, id: 4, entrance: None }),
+        Rc::new(ConnectionInfo {
+            peer: address,
+            remote: address,
+            local: address,
+            local_restored: false,
+            tls: None,
+            tlvs: Vec::new(),
+            id: 4,
+            entrance: None,
+        }),
         Protocol::Http11,
         1,
     )
