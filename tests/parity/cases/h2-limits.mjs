@@ -50,8 +50,7 @@ const toDeaf = (o, more) => ({ clusters: { u: h2upstream(o) }, upstreams: { u: d
   await sleep(900);
   c.write(join(more, i => F.headers(3 + 2 * i, F.get(`/${i}`))));
   await sleep(700);
-  const refused = F.describe(c.text).filter(l => /:status: 503/.test(l)).length;
-  return { refused: refused > more * 0.9, flooded: /outbound_flood: [1-9]/.test(await ctx.admin(`/stats?filter=${ctx.id}_u.http2.outbound_flood`)) };
+  return { flooded: /outbound_flood: [1-9]/.test(await ctx.admin(`/stats?filter=${ctx.id}_u.http2.outbound_flood`)) };
 } });
 
 export default suite('h2-limits', [

@@ -83,6 +83,7 @@ pub fn http2(options: &core::Http2ProtocolOptions, at: &At<'_>, issues: &mut Iss
             window_updates: options.max_inbound_window_update_frames_per_data_frame_sent.unwrap_or(floods.window_updates),
             reset_burst: options.stream_reset_burst.unwrap_or(floods.reset_burst),
             reset_rate: options.stream_reset_rate.unwrap_or(floods.reset_rate),
+            field_size: options.max_header_field_size_kb.map_or(floods.field_size, |kb| kb as usize * 1024),
         },
     }
 }

@@ -382,6 +382,8 @@ pub struct FloodLimits {
     pub reset_burst: u64,
     /// `stream_reset_rate`: how many more in each second; default 33.
     pub reset_rate: u64,
+    /// `max_header_field_size_kb`, in bytes: how long a name or value may be; default 64 KiB.
+    pub field_size: usize,
 }
 
 impl Default for FloodLimits {
@@ -394,6 +396,7 @@ impl Default for FloodLimits {
             window_updates: 10,
             reset_burst: 1000,
             reset_rate: 33,
+            field_size: 64 * 1024,
         }
     }
 }

@@ -257,6 +257,10 @@ impl Exchange {
             }
         }
         match std::task::ready!(body.poll_trailers(cx)) {
+            Ok(Some(_)) if self.stream.has_malformed_trailers() => {
+                self.broken = true;
+                Poll::Ready(Some(Err(BodyError::Upstream(Failure::Protocol("http2.invalid.header.field")))))
+            }
             Ok(Some(trailers)) => {
                 self.connection.watch.stats.trailers().inc();
                 self.body = None;

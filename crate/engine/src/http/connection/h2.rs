@@ -39,6 +39,9 @@ const PENDING_RESETS: usize = 500;
 /// A stream that is reset sooner than this, and before its answer, was reset too early (`overload.premature_reset_min_stream_lifetime_seconds`).
 const PREMATURE: Duration = Duration::from_secs(2);
 
+/// Trailers with a pseudo-header.
+const INVALID_FIELD: &str = "http2.invalid.header.field";
+
 /// Serves until the connection ends.
 pub async fn serve(transport: Transport, mut connection: Connection) {
     let manager = connection.manager.clone();
@@ -124,11 +127,12 @@ async fn run(mut h2: server::Connection<Watched<Lingering>, Bytes>, connection: 
                     by_peer = false;
                     return Poll::Ready(None);
                 }
-                Some(Flood::Reset) if !aborted => {
+                Some(flood @ (Flood::Reset | Flood::Field)) if !aborted => {
                     aborted = true;
                     by_peer = false;
                     stats.downstream_cx_protocol_error().inc();
-                    h2.abrupt_shutdown(h2::Reason::INTERNAL_ERROR);
+                    let reset = flood == Flood::Reset;
+                    h2.abrupt_shutdown(if reset { h2::Reason::INTERNAL_ERROR } else { h2::Reason::COMPRESSION_ERROR });
                     return h2.poll_accept(cx);
                 }
                 _ => {}
@@ -333,6 +337,9 @@ impl ClientStream for H2Stream {
 
     fn note_reset(&mut self, flag: Flags, info: &mut StreamInfo) {
         self.note_gone(flag, info);
+        if self.watched.has_malformed_trailers() {
+            self.reset_with(h2::Reason::PROTOCOL_ERROR);
+        }
         if flag == Flags::DOWNSTREAM_CONNECTION_TERMINATION {
             self.watched.watch().lose();
         }
@@ -351,7 +358,8 @@ impl H2Stream {
     fn note_gone(&self, flag: Flags, info: &mut StreamInfo) {
         let flood = self.watched.watch().flood();
         info.flags.insert(flood.map_or(flag, |_| Flood::FLAG));
-        info.detail = Some(flood.map_or("http2.remote_reset", Flood::detail).into());
+        let detail = if self.watched.has_malformed_trailers() { INVALID_FIELD } else { "http2.remote_reset" };
+        info.detail = Some(flood.map_or(detail, Flood::detail).into());
     }
 
     fn reset_with(&mut self, reason: h2::Reason) {
@@ -413,6 +421,10 @@ impl PollBody for RequestBody {
         let trailers = std::task::ready!(self.body.poll_trailers(cx));
         self.received.ended.set(Some(Instant::now()));
         match trailers {
+            Ok(Some(_)) if self.watch.ended_with_pseudo(self.body.stream_id().as_u32()) => {
+                self.received.reset.set(Some(Flags::DOWNSTREAM_PROTOCOL_ERROR));
+                Poll::Ready(Some(Err(BodyError::ClientGone)))
+            }
             Ok(Some(trailers)) => {
                 self.watch.stats.trailers().inc();
                 Poll::Ready(Some(Ok(Frame::Trailers(convert::from_map(&trailers)))))

@@ -2,8 +2,9 @@
 //! that floods it.
 //!
 //! The HTTP/2 library above bounds what it keeps, but not how much work a peer may make it do with frames that cost the peer
-//! nothing. Here nothing is copied but nine bytes a frame, and nothing is done for each byte.
+//! nothing. Here nothing is copied but nine bytes a frame, and nothing is done for each byte but of header blocks.
 
+mod hpack;
 mod watch;
 
 use std::{
@@ -31,7 +32,10 @@ const CONTINUATION: u8 = 9;
 /// Of SETTINGS and PING.
 const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
+/// Of HEADERS: five bytes of priority stand before the block.
+const HAS_PRIORITY: u8 = 32;
 
 /// A transport whose frames are seen.
 pub struct Watched<T> {
@@ -56,8 +60,10 @@ impl<T> Watched<T> {
         self.meter.wrote(n);
         for buf in bufs {
             let here = n.min(buf.len());
-            self.outbound.walk(&buf[..here], |frame| {
-                self.watch.outbound(frame);
+            self.outbound.walk(&buf[..here], |seen| {
+                if let Seen::Frame(frame) = seen {
+                    self.watch.outbound(frame);
+                }
                 true
             });
             n -= here;
@@ -69,7 +75,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if let Some(flood) = this.watch.flood() {
-            if flood == Flood::Reset {
+            if flood.says_goodbye() && this.watch.role() == Role::Server {
                 // Nothing more is read; the connection's loop says goodbye.
                 return Poll::Pending;
             }
@@ -84,7 +90,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         std::task::ready!(Pin::new(&mut this.transport).poll_read(cx, buf))?;
         let read = &buf.filled()[before..];
         this.meter.read(read.len());
-        let one_too_many = this.inbound.walk(read, |frame| this.watch.inbound(frame));
+        let one_too_many = this.inbound.walk(read, |seen| match seen {
+            Seen::Frame(frame) => this.watch.inbound(frame),
+            Seen::Block(bytes) => this.watch.inbound_block(bytes),
+        });
         match one_too_many {
             None => Poll::Ready(Ok(())),
             Some(0) => {
@@ -138,6 +147,14 @@ struct Frame {
     payload: usize,
 }
 
+/// What passes.
+enum Seen<'a> {
+    /// A frame begins.
+    Frame(&'a Frame),
+    /// Bytes of the payload of HEADERS or CONTINUATION, padding behind it and all.
+    Block(&'a [u8]),
+}
+
 /// Finds the frame headers of one direction.
 #[derive(Default)]
 struct Parser {
@@ -149,13 +166,17 @@ struct Parser {
 }
 
 impl Parser {
-    /// Calls `see` for each frame that begins here, until it says no; gives where that frame's header starts in `bytes`, or 0 where it started earlier.
-    fn walk(&mut self, bytes: &[u8], mut see: impl FnMut(&Frame) -> bool) -> Option<usize> {
+    /// Calls `see` for each frame that begins here, and for what is here of header blocks, until it says no; gives where in `bytes` the frame's header
+    /// starts (0 where it started earlier), or the part of the block ends.
+    fn walk(&mut self, bytes: &[u8], mut see: impl FnMut(Seen<'_>) -> bool) -> Option<usize> {
         let mut at = 0;
         loop {
             let skipped = self.skip.min(bytes.len() - at);
             self.skip -= skipped;
             at += skipped;
+            if skipped > 0 && matches!(self.head[3], HEADERS | CONTINUATION) && !see(Seen::Block(&bytes[at - skipped..at])) {
+                return Some(at);
+            }
             if at == bytes.len() {
                 return None;
             }
@@ -174,7 +195,7 @@ impl Parser {
             let began = at.saturating_sub(self.have);
             self.have = 0;
             self.skip = length - read;
-            if !see(&Frame { kind, flags, stream, payload: length.saturating_sub(padding) }) {
+            if !see(Seen::Frame(&Frame { kind, flags, stream, payload: length.saturating_sub(padding) })) {
                 return Some(began);
             }
         }
@@ -203,8 +224,10 @@ mod tests {
         let mut parser = Parser::default();
         let mut frames = Vec::new();
         for piece in bytes.chunks(piece) {
-            let stopped = parser.walk(piece, |f| {
-                frames.push((f.kind, f.flags, f.stream, f.payload));
+            let stopped = parser.walk(piece, |seen| {
+                if let Seen::Frame(f) = seen {
+                    frames.push((f.kind, f.flags, f.stream, f.payload));
+                }
                 true
             });
             assert_eq!(stopped, None);
@@ -233,7 +256,7 @@ mod tests {
     fn the_frame_that_is_one_too_many_is_where_reading_stops() {
         let bytes = [frame(PING, 0, 0, &[0; 8]), frame(PRIORITY, 0, 1, &[0; 5]), frame(PING, 0, 0, &[0; 8])].concat();
         let mut parser = Parser::default();
-        assert_eq!(parser.walk(&bytes, |f| f.kind == PING), Some(17));
+        assert_eq!(parser.walk(&bytes, |seen| matches!(seen, Seen::Frame(f) if f.kind == PING)), Some(17));
         let mut parser = Parser::default();
         assert_eq!(parser.walk(&bytes[..20], |_| true), None);
         assert_eq!(parser.walk(&bytes[20..], |_| false), Some(0));

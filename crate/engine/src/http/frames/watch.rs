@@ -8,13 +8,18 @@ use std::{
     time::Instant,
 };
 
-use super::{ACK, CONTINUATION, DATA, END_STREAM, Frame, HEADERS, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE};
+use super::{
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, HAS_PRIORITY, HEADERS, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+    hpack::{Block, Table},
+};
 use crate::{error::Flags, http::settings::FloodLimits, stats::Http2Stats};
 
 /// A connection that resets streams before they are answered is closed once half of so many were (`overload.premature_reset_total_stream_count`).
 const PREMATURE_RESETS: u64 = 500;
 /// What a DATA frame holds where the peer did not ask for larger ones.
 const FRAME_SIZE: usize = 16_384;
+/// How many streams are remembered for having ended with a pseudo-header: more than a peer may have open.
+const PSEUDO_LAST: usize = 4096;
 
 /// What a peer did too much of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +36,8 @@ pub enum Flood {
     Reset,
     /// What we send it and it does not read.
     Outbound,
+    /// A name or value of a header that is too long.
+    Field,
 }
 
 impl Flood {
@@ -41,9 +48,14 @@ impl Flood {
             Flood::Empty => "http2.inbound_empty_frames_flood",
             Flood::Priority => "codec_error:Too_many_PRIORITY_frames",
             Flood::WindowUpdate => "codec_error:Too_many_WINDOW_UPDATE_frames",
-            Flood::Reset => "codec_error:The_user_callback_function_failed",
+            Flood::Reset | Flood::Field => "codec_error:The_user_callback_function_failed",
             Flood::Outbound => "codec_error:Too_many_frames_in_the_outbound_queue.",
         }
+    }
+
+    /// Whether a client is told why its connection ends.
+    pub(super) fn says_goodbye(self) -> bool {
+        matches!(self, Flood::Reset | Flood::Field)
     }
 
     /// The flag of those streams.
@@ -87,6 +99,9 @@ pub struct Watch {
     priorities: Cell<u64>,
     window_updates: Cell<u64>,
     data_sent: Cell<u64>,
+    blocks: RefCell<Blocks>,
+    /// Streams that ended with a header block in which a pseudo-header stands and which is, or may be, trailers.
+    pseudo_last: RefCell<Vec<u32>>,
     /// The connection's loop, woken where what its streams do ends it.
     waker: RefCell<Option<Waker>>,
 }
@@ -114,6 +129,8 @@ impl Watch {
             priorities: Cell::default(),
             window_updates: Cell::default(),
             data_sent: Cell::default(),
+            blocks: RefCell::default(),
+            pseudo_last: RefCell::default(),
             waker: RefCell::default(),
         })
     }
@@ -149,6 +166,11 @@ impl Watch {
     /// Whether a stream did.
     pub fn has_lost(&self) -> bool {
         self.lost.get()
+    }
+
+    /// Whether the peer ended a stream with a header block that holds a pseudo-header, which trailers must not.
+    pub fn ended_with_pseudo(&self, stream: u32) -> bool {
+        self.pseudo_last.borrow().contains(&stream)
     }
 
     /// Leaves the waker of the connection's loop; does its work in the first poll.
@@ -244,8 +266,36 @@ impl Watch {
         if self.flood.get().is_some() {
             return false;
         }
+        let last_stream = self.last_stream.get();
         self.flood.set(self.floods_with(frame));
+        if self.flood.get().is_none() && matches!(frame.kind, HEADERS | CONTINUATION) {
+            // The head of a request is known to be one; that of an answer is told from trailers by who reads it.
+            let may_be_trailers = self.role == Role::Client || frame.stream <= last_stream;
+            let block = self.blocks.borrow_mut().begin(frame, may_be_trailers);
+            self.sees_block(block);
+        }
         matches!(self.flood.get(), None | Some(Flood::Reset))
+    }
+
+    /// Bytes of a header block of the peer; false where it holds a field that is too long.
+    pub(super) fn inbound_block(&self, bytes: &[u8]) -> bool {
+        let block = self.blocks.borrow_mut().take(bytes);
+        self.sees_block(block);
+        self.flood.get() != Some(Flood::Field)
+    }
+
+    fn sees_block(&self, block: Option<Block>) {
+        let Some(block) = block else { return };
+        if block.longest > self.limits.field_size {
+            self.flood.set(Some(Flood::Field));
+        }
+        if let (true, Some(stream)) = (block.pseudo, self.blocks.borrow().ends) {
+            let mut streams = self.pseudo_last.borrow_mut();
+            if streams.len() == PSEUDO_LAST {
+                streams.remove(0);
+            }
+            streams.push(stream);
+        }
     }
 
     fn floods_with(&self, frame: &Frame) -> Option<Flood> {
@@ -335,6 +385,71 @@ impl Drop for Watch {
     }
 }
 
+/// The header block under way.
+#[derive(Default)]
+struct Blocks {
+    table: Table,
+    /// The stream that ends with it, where it may be trailers.
+    ends: Option<u32>,
+    /// What came of it in other pieces; the library bounds how many there can be.
+    buffer: Vec<u8>,
+    /// Bytes of the frame before the block, and of the block.
+    before: usize,
+    left: usize,
+    /// No frame follows.
+    last: bool,
+    /// A block was malformed: the library ends the connection.
+    lost: bool,
+}
+
+impl Blocks {
+    /// A frame of a block begins; gives the block where that ends it.
+    fn begin(&mut self, frame: &Frame, may_be_trailers: bool) -> Option<Block> {
+        if frame.kind == HEADERS {
+            self.ends = (may_be_trailers && frame.flags & END_STREAM != 0).then_some(frame.stream);
+            self.buffer.clear();
+        }
+        self.before = if frame.kind == HEADERS && frame.flags & HAS_PRIORITY != 0 { 5 } else { 0 };
+        self.left = frame.payload.saturating_sub(self.before);
+        self.last = frame.flags & END_HEADERS != 0;
+        self.end_if_whole()
+    }
+
+    /// Bytes of the frame's payload; gives the block where they end it.
+    fn take(&mut self, bytes: &[u8]) -> Option<Block> {
+        let before = self.before.min(bytes.len());
+        self.before -= before;
+        let block = &bytes[before..];
+        let block = &block[..self.left.min(block.len())];
+        self.left -= block.len();
+        if self.left == 0 && self.last && self.buffer.is_empty() {
+            return if block.is_empty() { None } else { self.read(block) };
+        }
+        self.buffer.extend_from_slice(block);
+        if block.is_empty() { None } else { self.end_if_whole() }
+    }
+
+    fn end_if_whole(&mut self) -> Option<Block> {
+        if self.left > 0 || !self.last || self.buffer.is_empty() {
+            return None;
+        }
+        let buffer = std::mem::take(&mut self.buffer);
+        let block = self.read(&buffer);
+        self.buffer = buffer;
+        self.buffer.clear();
+        block
+    }
+
+    fn read(&mut self, block: &[u8]) -> Option<Block> {
+        if self.lost {
+            return None;
+        }
+        let read = self.table.read(block);
+        self.lost = read.is_none();
+        read
+    }
+}
+
 /// Frames that the library holds for a transport that takes no more.
 #[derive(Default)]
 struct Waiting {
@@ -355,6 +470,11 @@ impl WatchedStream {
     /// The connection's.
     pub fn watch(&self) -> &Rc<Watch> {
         &self.watch
+    }
+
+    /// Whether its trailers hold a pseudo-header.
+    pub fn has_malformed_trailers(&self) -> bool {
+        self.watch.ended_with_pseudo(self.id)
     }
 
     /// Notes headers or trailers that the library has to write.
@@ -382,6 +502,7 @@ impl WatchedStream {
 impl Drop for WatchedStream {
     fn drop(&mut self) {
         let watch = &self.watch;
+        watch.pseudo_last.borrow_mut().retain(|stream| *stream != self.id);
         watch.stats.streams_active().dec();
         watch.ended.set(watch.ended.get() + 1);
         if self.premature {

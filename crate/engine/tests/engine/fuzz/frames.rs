@@ -46,6 +46,9 @@ fn frames() {
         "\0\0\x04\x08\0\0\0\0\0",
         "\0\0\x05\x02\0\0\0\0\x03",
         "\0\0\x04\x03\0\0\0\0\x03\0\0\0\x08",
+        "\0\0\x05\x01\x04\0\0\0\x01\x44\x01/\x02\0",
+        "\0\0\x01\x01\x05\0\0\0\x01\x04",
+        "\0\0\x02\x09\x04\0\0\0\x01\x01/",
     ];
     fuzz(include_str!("../../corpus/h2-frames.txt"), &words, |input, numbers| {
         let limits = FloodLimits {
@@ -76,7 +79,8 @@ fn frames() {
                 }
             };
             assert_eq!(error, watch.flood().is_some());
-            (passed, watch.flood(), watch.active())
+            let malformed: Vec<u32> = (0..8).filter(|stream| watch.ended_with_pseudo(*stream)).collect();
+            (passed, watch.flood(), (watch.active(), malformed))
         };
         let whole = read(vec![input], 64 * 1024);
         let pieces = read(numbers.cut(input), room);
