@@ -96,6 +96,8 @@ pub enum Failure {
     Overflow,
     /// The connection could not be made; with the transport's reason.
     Connect(String),
+    /// No connection could be begun from the address that the configuration says; with the reason.
+    Bind(String),
     /// The connection was not made within `connect_timeout`.
     ConnectTimeout,
     /// The connection closed before the answer was whole.
@@ -123,7 +125,7 @@ impl Failure {
             Failure::NoCluster => Flags::NO_CLUSTER_FOUND,
             Failure::NoHealthyHost => Flags::NO_HEALTHY_UPSTREAM,
             Failure::Overflow => Flags::UPSTREAM_OVERFLOW,
-            Failure::Connect(_) | Failure::ConnectTimeout => Flags::UPSTREAM_CONNECTION_FAILURE,
+            Failure::Connect(_) | Failure::Bind(_) | Failure::ConnectTimeout => Flags::UPSTREAM_CONNECTION_FAILURE,
             Failure::ConnectionTermination => Flags::UPSTREAM_CONNECTION_TERMINATION,
             Failure::RemoteReset | Failure::RefusedStream => Flags::UPSTREAM_REMOTE_RESET,
             Failure::Protocol(_) => Flags::UPSTREAM_PROTOCOL_ERROR,
@@ -155,6 +157,7 @@ impl Failure {
             Failure::StreamDuration => return "upstream max stream duration reached".into(),
             Failure::Overflow => "overflow",
             Failure::Connect(_) => "remote connection failure",
+            Failure::Bind(_) => "local connection failure",
             Failure::ConnectTimeout => "connection timeout",
             Failure::ConnectionTermination => "connection termination",
             Failure::RemoteReset => "remote reset",
@@ -179,6 +182,9 @@ impl Failure {
             Failure::Connect(reason) if reason.is_empty() => "upstream_reset_before_response_started{remote_connection_failure}".into(),
             Failure::Connect(reason) => {
                 format!("upstream_reset_before_response_started{{remote_connection_failure|{}}}", reason.replace(' ', "_"))
+            }
+            Failure::Bind(reason) => {
+                format!("upstream_reset_before_response_started{{local_connection_failure|{}}}", reason.replace(' ', "_"))
             }
             Failure::ConnectTimeout => "upstream_reset_before_response_started{connection_timeout}".into(),
             Failure::ConnectionTermination => "upstream_reset_before_response_started{connection_termination}".into(),

@@ -60,6 +60,8 @@ pub struct Settings {
     pub tls: Option<Arc<ClientContext>>,
     /// `transport_socket`: the PROXY protocol header that connections begin with, before TLS; absent by default.
     pub proxy_header: Option<ProxyHeader>,
+    /// `upstream_bind_config`: where connections come from; the system decides where absent.
+    pub bind: Option<Bind>,
     /// `connection_pool_per_downstream_connection`: connections carry requests of one client connection only; default false.
     pub pool_per_client: bool,
     /// `upstream_http_protocol_options`: the server name that a request asks TLS for; absent by default.
@@ -92,6 +94,7 @@ impl Default for Settings {
             thresholds: [Thresholds::default(); 2],
             tls: None,
             proxy_header: None,
+            bind: None,
             pool_per_client: false,
             auto_sni: None,
             tcp_keepalive: None,
@@ -183,6 +186,24 @@ impl AutoSni {
         let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
         let sent = self.validate || host.parse::<std::net::IpAddr>().is_err();
         (!host.is_empty() && sent).then_some(host)
+    }
+}
+
+/// `BindConfig`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// `source_address`; a port of 0 is for the system to choose.
+    pub source: SocketAddr,
+    /// `extra_source_addresses` or `additional_source_addresses`: the one for hosts of the other address family.
+    pub other: Option<SocketAddr>,
+    /// `freebind`: the address need not be of this machine.
+    pub freebind: bool,
+}
+
+impl Bind {
+    /// Where a connection to this address comes from.
+    pub fn source(&self, to: SocketAddr) -> SocketAddr {
+        self.other.filter(|other| other.is_ipv4() == to.is_ipv4()).unwrap_or(self.source)
     }
 }
 

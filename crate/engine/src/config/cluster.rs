@@ -14,7 +14,8 @@ use plenipo_api::proto::envoy::{
             },
         },
         core::v3::{
-            Address, HealthStatus, Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions, RoutingPriority, SocketAddress, address,
+            Address, BindConfig, HealthStatus, Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions, RoutingPriority,
+            SocketAddress, address,
         },
         endpoint::v3::{LbEndpoint, lb_endpoint::HostIdentifier},
     },
@@ -35,7 +36,7 @@ use super::{
 use crate::{
     balance::Policy,
     cluster::{
-        AutoSni, Discovery, DnsEndpoint, DnsSettings, Either, Endpoint, FailureRefresh, Health, HealthRules, Locality, LookupFamily,
+        AutoSni, Bind, Discovery, DnsEndpoint, DnsSettings, Either, Endpoint, FailureRefresh, Health, HealthRules, Locality, LookupFamily,
         ResolverConfig, RetryBudget, Settings, TcpKeepalive, Thresholds, UpstreamProtocol,
     },
     http::header::HeaderName,
@@ -74,6 +75,7 @@ pub fn compile(config: &Cluster, at: &At<'_>, issues: &mut Issues) -> Option<Set
     if let Some(socket) = &config.transport_socket {
         transport::of_cluster(socket, &mut settings, &at.field("transport_socket"), issues);
     }
+    settings.bind = config.upstream_bind_config.as_ref().and_then(|bind| bind_config(bind, &at.field("upstream_bind_config"), issues));
     settings.pool_per_client = config.connection_pool_per_downstream_connection;
     let failed = issues[before..].iter().any(|i| i.severity == plenipo_api::Severity::Error);
     (!failed).then_some(settings)
@@ -379,6 +381,30 @@ fn servers(list: &[Address], at: &At<'_>, issues: &mut Issues) -> Vec<SocketAddr
         }
     }
     found
+}
+
+fn bind_config(config: &BindConfig, at: &At<'_>, issues: &mut Issues) -> Option<Bind> {
+    let extra = config.extra_source_addresses.iter().filter_map(|extra| extra.address.as_ref());
+    let others: Vec<&SocketAddress> = extra.chain(&config.additional_source_addresses).collect();
+    if !config.extra_source_addresses.is_empty() && !config.additional_source_addresses.is_empty() {
+        issues.push(at.invalid("extra_source_addresses and additional_source_addresses cannot both be given"));
+    }
+    let Some(source) = &config.source_address else {
+        if !others.is_empty() {
+            issues.push(at.field("source_address").invalid("is missing: further addresses cannot be given without it"));
+        }
+        return None;
+    };
+    let source = value::socket_address(source, &at.field("source_address"), issues);
+    let further = at.field(if config.extra_source_addresses.is_empty() { "additional_source_addresses" } else { "extra_source_addresses" });
+    if others.len() > 1 {
+        issues.push(further.invalid("only one further address can be given"));
+    }
+    let other = others.first().and_then(|other| value::socket_address(other, &further.index(0), issues));
+    if source.zip(other).is_some_and(|(source, other)| source.is_ipv4() == other.is_ipv4()) {
+        issues.push(further.invalid("a further address must be of the other address family"));
+    }
+    Some(Bind { source: source?, other, freebind: config.freebind.unwrap_or(false) })
 }
 
 fn thresholds(config: &CircuitBreakers, settings: &mut Settings, at: &At<'_>, issues: &mut Issues) {

@@ -201,7 +201,7 @@ fn fail(stream: &mut Stream, tally: &Tally, failure: Failure, source: &Source, c
     if failure == Failure::NoHealthyHost {
         charge_no_host(stream, tally);
     }
-    if let Failure::Connect(reason) = &failure {
+    if let Failure::Connect(reason) | Failure::Bind(reason) = &failure {
         stream.info.upstream_failure = Some(reason.clone());
     }
     let detail = if begun { failure.detail_after_begin() } else { failure.detail() };

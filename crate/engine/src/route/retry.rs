@@ -238,7 +238,7 @@ impl RetryPolicy {
         let on = |condition| self.retry_on.any(condition);
         match failure {
             Failure::NoCluster | Failure::NoHealthyHost | Failure::Overflow | Failure::Timeout => Retriable::No,
-            Failure::Connect(_) | Failure::ConnectTimeout if on(RetryOn::CONNECT_FAILURE) => Retriable::Yes,
+            Failure::Connect(_) | Failure::Bind(_) | Failure::ConnectTimeout if on(RetryOn::CONNECT_FAILURE) => Retriable::Yes,
             Failure::RefusedStream if on(RetryOn::REFUSED_STREAM) => Retriable::Yes,
             _ => yes(on(RetryOn::RESET | RetryOn::SERVER_ERROR | RetryOn::GATEWAY_ERROR)
                 || (on(RetryOn::RESET_BEFORE_REQUEST) && !request_started)),

@@ -10,10 +10,13 @@ use std::{
 };
 
 use socket2::SockRef;
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpSocket, TcpStream},
+};
 
 use crate::{
-    cluster::{Cluster, Host, Permit, Spoken},
+    cluster::{Bind, Cluster, Host, Permit, Spoken},
     error::Failure,
     stream_info::{TlsInfo, UpstreamConnection},
     transport::{Transport, proxy_protocol::Preface},
@@ -149,7 +152,7 @@ pub async fn connect(
 }
 
 async fn open(cluster: &Cluster, address: SocketAddr, greeting: Greeting<'_>) -> Result<(Transport, Option<TlsInfo>), Failure> {
-    let mut stream = TcpStream::connect(address).await.map_err(|e| Failure::Connect(reason(&e)))?;
+    let mut stream = dial(cluster, address).await?;
     // Small writes go out at once, as from Envoy; both calls can only fail on a socket that is already gone.
     let _ = stream.set_nodelay(true);
     if let Some(keepalive) = &cluster.settings.tcp_keepalive {
@@ -174,6 +177,32 @@ async fn open(cluster: &Cluster, address: SocketAddr, greeting: Greeting<'_>) ->
             secured.map(|(transport, tls)| (transport, Some(tls)))
         }
     }
+}
+
+/// Connects, from the address that the configuration says where it says one.
+async fn dial(cluster: &Cluster, to: SocketAddr) -> Result<TcpStream, Failure> {
+    let connecting = match &cluster.settings.bind {
+        None => TcpStream::connect(to).await,
+        Some(bind) => {
+            let from = bind.source(to);
+            let socket = bound(bind, from, to).map_err(|e| {
+                cluster.stats.bind_errors().inc();
+                Failure::Bind(format!("failed to bind to {from}: {}", e.raw_os_error().map_or(e.to_string(), os_error_name)))
+            })?;
+            socket.connect(to).await
+        }
+    };
+    connecting.map_err(|e| Failure::Connect(reason(&e)))
+}
+
+fn bound(bind: &Bind, from: SocketAddr, to: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if bind.freebind {
+        let socket = SockRef::from(&socket);
+        if to.is_ipv4() { socket.set_freebind_v4(true)? } else { socket.set_freebind_v6(true)? }
+    }
+    socket.bind(from)?;
+    Ok(socket)
 }
 
 /// A connection's failure in Envoy's words.
