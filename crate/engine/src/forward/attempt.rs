@@ -139,7 +139,7 @@ impl Attempt {
             && matches!(action.host_rewrite, HostRewrite::Auto)
             && !self.host.hostname.is_empty()
         {
-            action.set_host(&mut stream.headers, self.host.hostname.as_bytes(), stream.info.attempts == 1);
+            action.set_host(&mut stream.headers, self.host.hostname.as_bytes(), true);
         }
         match Exchange::begin(connection, pool, &stream.headers, cursor) {
             Ok(exchange) => {

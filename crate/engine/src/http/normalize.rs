@@ -236,12 +236,11 @@ fn merge_slashes(path: &[u8]) -> Option<Vec<u8>> {
 fn normalize_authority(headers: &mut HeaderList, settings: &ConnectionManager, listener_port: u16) {
     let Some(authority) = headers.get(Known::Authority) else { return };
     let mut new = authority.to_vec();
-    let port_at = port_start(&new);
-    if settings.strip_trailing_host_dot {
-        let host_end = port_at.unwrap_or(new.len());
-        if host_end > 0 && new[host_end - 1] == b'.' {
-            new.remove(host_end - 1);
-        }
+    if settings.strip_trailing_host_dot
+        && let Some(dot) = memchr::memrchr(b'.', &new)
+        && matches!(new.get(dot + 1), None | Some(b':'))
+    {
+        new.remove(dot);
     }
     if let Some(colon) = port_start(&new) {
         let port = std::str::from_utf8(&new[colon + 1..]).ok().and_then(|port| port.parse::<u32>().ok());
@@ -259,12 +258,10 @@ fn normalize_authority(headers: &mut HeaderList, settings: &ConnectionManager, l
     }
 }
 
-/// Where the colon of a port stands in an authority; digits follow it to the end.
-fn port_start(authority: &[u8]) -> Option<usize> {
+/// Where the colon of a port stands in an authority: the last one, unless it is inside of brackets. As in Envoy what follows need not be a number.
+pub fn port_start(authority: &[u8]) -> Option<usize> {
     let colon = authority.iter().rposition(|b| *b == b':')?;
-    let inside_brackets = authority[colon..].contains(&b']');
-    let digits = &authority[colon + 1..];
-    (!inside_brackets && !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)).then_some(colon)
+    (!authority[colon..].contains(&b']')).then_some(colon)
 }
 
 #[cfg(test)]

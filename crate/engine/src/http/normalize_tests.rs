@@ -172,14 +172,21 @@ fn ports_and_trailing_dots_are_stripped() {
         String::from_utf8(headers.authority().to_vec()).unwrap()
     };
     use StripPort::{Any, Matching, None};
-    for (given, expected) in
-        [("a:80", "a"), ("a:8080", "a"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]"), ("a.", "a."), ("a:b", "a:b"), ("a:99999", "a")]
-    {
+    for (given, expected) in [
+        ("a:80", "a"),
+        ("a:8080", "a"),
+        ("[::1]:80", "[::1]"),
+        ("[::1]", "[::1]"),
+        ("a.", "a."),
+        ("a:b", "a:b"),
+        ("a:99999", "a"),
+        ("a:+80", "a"),
+    ] {
         assert_eq!(strip(given, Any, false), expected);
     }
     assert_eq!(strip("a:8080", Matching, false), "a");
     assert_eq!(strip("a:80", Matching, false), "a:80");
-    for (given, expected) in [("a.", "a"), ("a.:80", "a:80"), (".", ""), ("a..", "a."), ("a", "a")] {
+    for (given, expected) in [("a.", "a"), ("a.:80", "a:80"), (".", ""), ("a..", "a."), ("a", "a"), ("a.:x", "a:x")] {
         assert_eq!(strip(given, None, true), expected);
     }
     assert_eq!(strip("a.:8080", Matching, true), "a");

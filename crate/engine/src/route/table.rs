@@ -14,7 +14,10 @@ use super::{
     virtual_cluster::VirtualCluster,
 };
 use crate::{
-    http::header::{HeaderList, HeaderName, Known},
+    http::{
+        header::{HeaderList, HeaderName, Known},
+        normalize::port_start,
+    },
     metadata::Metadata,
     stats::RequestGroupStats,
     stream_info::StreamInfo,
@@ -295,17 +298,6 @@ fn add(by_length: &mut Vec<(usize, HashMap<Box<[u8]>, usize>)>, key: &str, host:
 /// `*.a.com` does not match `.a.com`: the star stands for at least one character.
 fn wildcard<'h>(by_length: &[(usize, HashMap<Box<[u8]>, usize>)], host: &[u8], part: impl Fn(usize) -> &'h [u8]) -> Option<usize> {
     by_length.iter().filter(|(len, _)| *len < host.len()).find_map(|(len, map)| map.get(part(*len)).copied())
-}
-
-/// Where the port of an authority begins, at its colon.
-fn port_start(host: &[u8]) -> Option<usize> {
-    let colon = host.iter().rposition(|b| *b == b':')?;
-    // The last colon of a bare IPv6 address is no port's.
-    if host.iter().rposition(|b| *b == b']').is_some_and(|bracket| colon < bracket) {
-        return None;
-    }
-    let digits = &host[colon + 1..];
-    (!digits.is_empty() && digits.iter().all(u8::is_ascii_digit)).then_some(colon)
 }
 
 /// What a lookup found; indexes into the table.
