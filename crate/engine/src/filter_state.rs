@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, collections::BTreeMap, fmt, rc::Rc};
 
+use xxhash_rust::xxh64::xxh64;
+
 use crate::metadata::Value;
 
 /// An object of a filter's state.
@@ -11,6 +13,11 @@ pub trait Object: fmt::Debug {
 
     /// As `TYPED` prints it; `None` where it has no message.
     fn message(&self) -> Option<Value> {
+        None
+    }
+
+    /// What a `hash_policy` reads; `None` where it cannot be hashed.
+    fn hash(&self) -> Option<u64> {
         None
     }
 
@@ -37,6 +44,24 @@ impl Object for StringObject {
             text.extend(chunk.invalid().iter().map(|_| ' '));
         }
         Some(Value::String(text.into()))
+    }
+}
+
+/// `envoy.hashable_string`: text that a `hash_policy` may go by.
+#[derive(Clone, Debug)]
+pub struct HashableString(pub StringObject);
+
+impl Object for HashableString {
+    fn text(&self) -> Option<Cow<'_, [u8]>> {
+        self.0.text()
+    }
+
+    fn message(&self) -> Option<Value> {
+        self.0.message()
+    }
+
+    fn hash(&self) -> Option<u64> {
+        Some(xxh64(&self.0.0, 0))
     }
 }
 

@@ -1,8 +1,9 @@
-//! Picks a host for a request: round robin, least request, random. Pure; the caller brings the random numbers.
+//! Picks a host for a request: round robin, least request, random, by hash. Pure; the caller brings the random numbers and the hash.
 //!
 //! A worker keeps one [`Cursor`] a cluster. Orders begin at a random place, so that workers do not send to the same host at once.
 
 mod schedule;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -10,6 +11,7 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use crate::cluster::{Host, HostEntry, HostSet, Turn};
 use schedule::Schedule;
+pub use table::{HashTable, TableKind, TableRules};
 
 /// `lb_policy` with its options.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,6 +27,8 @@ pub enum Policy {
     },
     /// `RANDOM`; weights have no effect, as in Envoy.
     Random,
+    /// `RING_HASH` and `MAGLEV`: see [`pick_hashed`].
+    Hashed(TableRules),
 }
 
 /// A worker's places in the orders of one cluster's hosts: of those whose turn it mostly is, and of the degraded.
@@ -61,7 +65,8 @@ pub fn pick<'s>(policy: &Policy, hosts: &'s HostSet, cursor: &mut Cursor, random
     }
     let place = cursor.place(turn);
     let entry = match *policy {
-        Policy::Random => &entries[below(random(), entries.len())],
+        // As in Envoy, what nobody has a hash of is left to chance.
+        Policy::Random | Policy::Hashed(_) => &entries[below(random(), entries.len())],
         Policy::RoundRobin if !group.weighted() => {
             let next = place.next.get_or_insert_with(&mut *random);
             let at = *next % entries.len() as u64;
@@ -77,6 +82,20 @@ pub fn pick<'s>(policy: &Policy, hosts: &'s HostSet, cursor: &mut Cursor, random
         }),
     };
     Some(&entry.host)
+}
+
+/// The host that a hash leads to, by the table of the hosts; where that one is passed over, up to `attempts` others that follow it.
+pub fn pick_hashed(hosts: &HostSet, hash: u64, pass_over: impl Fn(&Host) -> bool, attempts: u32) -> Option<&Arc<Host>> {
+    let (_, group) = hosts.turn(&mut || hash);
+    let table = group.table()?;
+    let mut host = None;
+    for attempt in 0..=attempts {
+        host = Some(&group.entries().get(table.find(hash, attempt)?)?.host);
+        if host.is_some_and(|host| !pass_over(host)) {
+            break;
+        }
+    }
+    host
 }
 
 /// A host that is not passed over, if `attempts` further picks find one; else the last that was picked.

@@ -249,7 +249,7 @@ impl Cluster {
     /// Says where the one host of a LOGICAL_DNS cluster is now.
     fn set_logical(&self, endpoint: &Endpoint) -> bool {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(next) = HostSet::logical(&self.hosts.load(), endpoint, &self.settings.health, &self.stats) else { return false };
+        let Some(next) = HostSet::logical(&self.hosts.load(), endpoint, &self.settings, &self.stats) else { return false };
         self.hosts.store(Arc::new(next));
         self.endpoint_stats.membership_change().inc();
         self.count_members();

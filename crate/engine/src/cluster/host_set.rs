@@ -12,8 +12,14 @@ use std::{
     },
 };
 
-use super::host::{Endpoint, Health, Host};
-use crate::stats::ClusterStats;
+use super::{
+    host::{Endpoint, Health, Host},
+    settings::Settings,
+};
+use crate::{
+    balance::{HashTable, Policy, TableRules},
+    stats::ClusterStats,
+};
 
 /// How the health of its hosts decides who gets traffic; the defaults are Envoy's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,11 +56,16 @@ pub struct HostEntry {
 pub struct Group {
     entries: Arc<[HostEntry]>,
     weighted: bool,
+    table: Option<Arc<HashTable>>,
 }
 
 impl Group {
-    fn new(entries: Arc<[HostEntry]>) -> Group {
-        Group { weighted: entries.windows(2).any(|pair| pair[0].weight != pair[1].weight), entries }
+    fn new(entries: Arc<[HostEntry]>, table: Option<&TableRules>) -> Group {
+        Group {
+            weighted: entries.windows(2).any(|pair| pair[0].weight != pair[1].weight),
+            table: table.map(|rules| Arc::new(HashTable::new(rules, &entries))),
+            entries,
+        }
     }
 
     /// The hosts, in the order of the configuration.
@@ -65,6 +76,11 @@ impl Group {
     /// Whether weights differ.
     pub fn weighted(&self) -> bool {
         self.weighted
+    }
+
+    /// Which hash leads to which of them, where the cluster chooses by hash.
+    pub fn table(&self) -> Option<&HashTable> {
+        self.table.as_deref()
     }
 }
 
@@ -92,7 +108,7 @@ pub struct HostSet {
 
 impl HostSet {
     /// The set of these endpoints; hosts that `old` has at the same address and under the same name are kept.
-    pub(super) fn next(old: Option<&HostSet>, endpoints: &[Endpoint], rules: &HealthRules, stats: &ClusterStats) -> HostSet {
+    pub(super) fn next(old: Option<&HostSet>, endpoints: &[Endpoint], settings: &Settings, stats: &ClusterStats) -> HostSet {
         let mut kept = HashMap::new();
         // A LOGICAL_DNS host is where its name was last, not where it began: it is nobody else's.
         for entry in old.map(HostSet::entries).unwrap_or_default().iter().filter(|entry| entry.host.moved.is_none()) {
@@ -104,11 +120,11 @@ impl HostSet {
             host.renew(endpoint);
             HostEntry { host, weight: endpoint.weight.max(1), health: endpoint.health }
         });
-        HostSet::of(entries.collect(), rules, stats)
+        HostSet::of(entries.collect(), settings, stats)
     }
 
     /// The set of one LOGICAL_DNS host: a new one, or the old one at its new address.
-    pub(super) fn logical(old: &HostSet, endpoint: &Endpoint, rules: &HealthRules, stats: &ClusterStats) -> Option<HostSet> {
+    pub(super) fn logical(old: &HostSet, endpoint: &Endpoint, settings: &Settings, stats: &ClusterStats) -> Option<HostSet> {
         if let Some(Host { moved: Some(moved), hostname, .. }) = old.all.first().map(|e| &*e.host)
             && *hostname == endpoint.hostname
             && let Some(entry) = old.all.first()
@@ -121,17 +137,22 @@ impl HostSet {
         }
         let host = Arc::new(Host::new(endpoint, true));
         let entry = HostEntry { host, weight: endpoint.weight.max(1), health: endpoint.health };
-        Some(HostSet::of(Arc::new([entry]), rules, stats))
+        Some(HostSet::of(Arc::new([entry]), settings, stats))
     }
 
     /// The same hosts under the rules of another configuration.
-    pub(super) fn under(&self, rules: &HealthRules, stats: &ClusterStats) -> HostSet {
-        HostSet::of(self.all.clone(), rules, stats)
+    pub(super) fn under(&self, settings: &Settings, stats: &ClusterStats) -> HostSet {
+        HostSet::of(self.all.clone(), settings, stats)
     }
 
-    fn of(all: Arc<[HostEntry]>, rules: &HealthRules, stats: &ClusterStats) -> HostSet {
+    fn of(all: Arc<[HostEntry]>, settings: &Settings, stats: &ClusterStats) -> HostSet {
         static NEXT: AtomicU64 = AtomicU64::new(1);
+        let rules = &settings.health;
         let shares = Shares::of(&all, rules);
+        let table = match &settings.policy {
+            Policy::Hashed(rules) => Some(rules),
+            _ => None,
+        };
         let of_health = |wanted| all.iter().filter(|e| e.health == wanted).cloned().collect();
         let first = match () {
             () if shares.panic && rules.fail_on_panic => Arc::new([]),
@@ -140,8 +161,8 @@ impl HostSet {
         };
         HostSet {
             generation: NEXT.fetch_add(1, Relaxed),
-            first: Group::new(first),
-            degraded: Group::new(of_health(Health::Degraded)),
+            first: Group::new(first, table),
+            degraded: Group::new(of_health(Health::Degraded), table),
             degraded_load: shares.degraded_load,
             panic: shares.panic.then(|| stats.clone()),
             all,
@@ -181,6 +202,11 @@ impl HostSet {
             return (Turn::Degraded, &self.degraded);
         }
         (Turn::First, &self.first)
+    }
+
+    /// The table of the hosts whose turn it mostly is.
+    pub fn table(&self) -> Option<&HashTable> {
+        self.first.table()
     }
 
     /// Whether a host is still in the set.

@@ -31,8 +31,12 @@ pub use settings::{
     TcpKeepalive, UpstreamProtocol,
 };
 
-use crate::stats::{
-    AltClusterStats, ClusterConfigStats, ClusterEndpointStats, ClusterStats, Http1Stats, Http2Stats, ProxyHeaderStats, Store, ZoneStats,
+use crate::{
+    balance::{Policy, TableKind},
+    stats::{
+        AltClusterStats, ClusterConfigStats, ClusterEndpointStats, ClusterStats, Http1Stats, Http2Stats, MaglevStats, ProxyHeaderStats,
+        RingHashStats, Store, ZoneStats,
+    },
 };
 
 /// Stats of a cluster's codecs; of each that may be spoken.
@@ -64,6 +68,8 @@ pub struct Cluster {
     pub proxy_header_stats: Option<ProxyHeaderStats>,
     /// What gRPC filters count, `cluster.<name>.grpc` and `.grpc-web`.
     pub grpc_stats: GrpcStats,
+    /// `cluster.<name>.ring_hash_lb` or `.maglev_lb`, where hosts are chosen by hash.
+    table_stats: Option<TableStats>,
     /// Updates, `cluster.<name>`.
     pub config_stats: ClusterConfigStats,
     /// Stats under other names, which requests ask for (`x-envoy-upstream-alt-stat-name`).
@@ -87,10 +93,10 @@ impl Cluster {
         let stats = ClusterStats::new(store, &prefix);
         let old = previous.map(Cluster::hosts);
         let hosts = match &settings.discovery {
-            Discovery::Static(endpoints) => HostSet::next(old.as_deref().map(|a| &**a), endpoints, &settings.health, &stats),
+            Discovery::Static(endpoints) => HostSet::next(old.as_deref().map(|a| &**a), endpoints, &settings, &stats),
             Discovery::Dns(_) => match (previous, &old) {
-                (Some(p), Some(old)) if p.settings.discovery == settings.discovery => old.under(&settings.health, &stats),
-                _ => HostSet::next(None, &[], &settings.health, &stats),
+                (Some(p), Some(old)) if p.settings.discovery == settings.discovery => old.under(&settings, &stats),
+                _ => HostSet::next(None, &[], &settings, &stats),
             },
         };
         let warm = match &settings.discovery {
@@ -109,6 +115,7 @@ impl Cluster {
                 .as_ref()
                 .map(|_| ProxyHeaderStats::new(store, &format!("{prefix}.upstream.proxyprotocol"))),
             grpc_stats: GrpcStats::new(store),
+            table_stats: TableStats::new(store, &prefix, &settings.policy),
             config_stats: ClusterConfigStats::new(store, &prefix),
             alt_stats: Mutex::default(),
             zones: ArcSwap::default(),
@@ -150,7 +157,7 @@ impl Cluster {
         if old.equals(endpoints) {
             return false;
         }
-        self.hosts.store(Arc::new(HostSet::next(Some(&old), endpoints, &self.settings.health, &self.stats)));
+        self.hosts.store(Arc::new(HostSet::next(Some(&old), endpoints, &self.settings, &self.stats)));
         self.endpoint_stats.membership_change().inc();
         self.count_members();
         true
@@ -199,6 +206,9 @@ impl Cluster {
         self.endpoint_stats.membership_healthy().set(of(Health::Healthy));
         self.endpoint_stats.membership_degraded().set(of(Health::Degraded));
         self.endpoint_stats.membership_excluded().set(of(Health::Draining));
+        if let (Some(stats), Some(table)) = (&self.table_stats, hosts.table()) {
+            stats.set(table.spread);
+        }
     }
 
     /// Resolves once the cluster may be used: at once for fixed hosts, else after the first answer or failure of every
@@ -216,6 +226,36 @@ impl Cluster {
 
     fn set_warm(&self) {
         self.warm.send_if_modified(|warm| !std::mem::replace(warm, true));
+    }
+}
+
+/// How evenly a table that hosts are chosen by is made.
+enum TableStats {
+    Ring(RingHashStats),
+    Maglev(MaglevStats),
+}
+
+impl TableStats {
+    fn new(store: &Store, cluster: &str, policy: &Policy) -> Option<TableStats> {
+        let Policy::Hashed(rules) = policy else { return None };
+        Some(match rules.kind {
+            TableKind::Ring { .. } => TableStats::Ring(RingHashStats::new(store, &format!("{cluster}.ring_hash_lb"))),
+            TableKind::Maglev { .. } => TableStats::Maglev(MaglevStats::new(store, &format!("{cluster}.maglev_lb"))),
+        })
+    }
+
+    fn set(&self, (size, fewest, most): (u64, u64, u64)) {
+        match self {
+            TableStats::Ring(stats) => {
+                stats.size().set(size);
+                stats.min_hashes_per_host().set(fewest);
+                stats.max_hashes_per_host().set(most);
+            }
+            TableStats::Maglev(stats) => {
+                stats.min_entries_per_host().set(fewest);
+                stats.max_entries_per_host().set(most);
+            }
+        }
     }
 }
 

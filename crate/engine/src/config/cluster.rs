@@ -11,6 +11,7 @@ use plenipo_api::proto::envoy::{
             CircuitBreakers, Cluster, circuit_breakers,
             cluster::{
                 ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, LbConfig, LbPolicy, common_lb_config::LocalityConfigSpecifier,
+                ring_hash_lb_config::HashFunction,
             },
         },
         core::v3::{
@@ -34,7 +35,7 @@ use super::{
     metadata, protocol, transport, value,
 };
 use crate::{
-    balance::Policy,
+    balance::{Policy, TableKind, TableRules},
     cluster::{
         AutoSni, Bind, Discovery, DnsEndpoint, DnsSettings, Either, Endpoint, FailureRefresh, Health, HealthRules, Locality, LookupFamily,
         ResolverConfig, RetryBudget, Settings, TcpKeepalive, Thresholds, UpstreamProtocol,
@@ -44,6 +45,9 @@ use crate::{
 
 const UPSTREAM_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 const CARES: &str = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig";
+
+/// Envoy's default for `maglev_lb_config.table_size`.
+const MAGLEV_SIZE: u64 = 65_537;
 
 /// Compiles the settings of a cluster.
 pub fn compile(config: &Cluster, at: &At<'_>, issues: &mut Issues) -> Option<Settings> {
@@ -82,6 +86,14 @@ pub fn compile(config: &Cluster, at: &At<'_>, issues: &mut Issues) -> Option<Set
 }
 
 fn policy(config: &Cluster, at: &At<'_>, issues: &mut Issues) -> Policy {
+    let hashing = config.common_lb_config.as_ref().and_then(|common| common.consistent_hashing_lb_config.as_ref());
+    let by_hostname = hashing.is_some_and(|hashing| hashing.use_hostname_for_hashing);
+    if by_hostname && matches!(config.cluster_discovery_type, None | Some(ClusterDiscoveryType::Type(0))) {
+        let at = at.field("common_lb_config");
+        let at = at.field("consistent_hashing_lb_config");
+        let message = "Cannot use hostname for consistent hashing loadbalancing for cluster of type: 'envoy.cluster.static'";
+        issues.push(at.field("use_hostname_for_hashing").invalid(message));
+    }
     match config.lb_policy() {
         LbPolicy::RoundRobin => Policy::RoundRobin,
         LbPolicy::LeastRequest => {
@@ -95,6 +107,32 @@ fn policy(config: &Cluster, at: &At<'_>, issues: &mut Issues) -> Policy {
             Policy::LeastRequest { choices: config.choice_count.unwrap_or(2).max(2), bias }
         }
         LbPolicy::Random => Policy::Random,
+        LbPolicy::RingHash => {
+            let config = match &config.lb_config {
+                Some(LbConfig::RingHashLbConfig(config)) => *config,
+                _ => Default::default(),
+            };
+            // The rules of the API bound both to 8 Mi.
+            let (least, most) = (config.minimum_ring_size.unwrap_or(1024), config.maximum_ring_size.unwrap_or(8 * 1024 * 1024));
+            if least > most {
+                let message = format!("ring hash: minimum_ring_size ({least}) > maximum_ring_size ({most})");
+                issues.push(at.field("ring_hash_lb_config").invalid(message));
+            }
+            let murmur = config.hash_function() == HashFunction::MurmurHash2;
+            Policy::Hashed(TableRules { kind: TableKind::Ring { least: least as u32, most: most as u32, murmur }, by_hostname })
+        }
+        LbPolicy::Maglev => {
+            let size = match &config.lb_config {
+                Some(LbConfig::MaglevLbConfig(config)) => config.table_size.unwrap_or(MAGLEV_SIZE),
+                _ => MAGLEV_SIZE,
+            };
+            if !is_prime(size) {
+                let at = at.field("maglev_lb_config");
+                issues.push(at.field("table_size").invalid("The table size of maglev must be prime number").got(size.to_string()));
+            }
+            // The rules of the API bound it to 5,000,011.
+            Policy::Hashed(TableRules { kind: TableKind::Maglev { size: size as u32 }, by_hostname })
+        }
         other => {
             issues.push(at.field("lb_policy").unsupported("this policy is not implemented").got(other.as_str_name()));
             Policy::RoundRobin
@@ -119,6 +157,10 @@ fn health_rules(config: &Cluster) -> HealthRules {
         rules.by_weight = policy.weighted_priority_health;
     }
     rules
+}
+
+fn is_prime(number: u64) -> bool {
+    number > 1 && (2..).take_while(|divisor| divisor * divisor <= number).all(|divisor| !number.is_multiple_of(divisor))
 }
 
 /// The protocol and its options: in `typed_extension_protocol_options`, or in the old fields.

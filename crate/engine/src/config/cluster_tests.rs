@@ -152,7 +152,11 @@ fn every_problem_is_told_with_its_path() {
     let (name, pipe) = (endpoint("some.name", ""), "{endpoint: {address: {pipe: {path: /tmp/x}}}}");
     for (yaml, want) in [
         ("{name: c, type: ORIGINAL_DST, lb_policy: CLUSTER_PROVIDED}".into(), "type: this kind of discovery is not implemented"),
-        ("{name: c, lb_policy: MAGLEV}".into(), "lb_policy: this policy is not implemented"),
+        ("{name: c, lb_policy: LOAD_BALANCING_POLICY_CONFIG}".into(), "lb_policy: this policy is not implemented"),
+        (
+            "{name: c, lb_policy: MAGLEV, maglev_lb_config: {table_size: 1}}".into(),
+            "maglev_lb_config.table_size: The table size of maglev must be prime",
+        ),
         (
             format!("{{name: c, {}}}", assignment(&name)),
             "load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.address: malformed IP address",

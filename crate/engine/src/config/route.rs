@@ -7,6 +7,7 @@
 #![allow(deprecated)]
 
 mod action;
+mod hash_policy;
 mod internal_redirect;
 mod matching;
 mod mirror;
@@ -319,6 +320,7 @@ impl Compiler<'_, '_> {
                 let offset = value::duration(config.grpc_timeout_offset.as_ref(), &at.field("grpc_timeout_offset"), self.issues);
                 Box::new(GrpcTimeout { max, offset: offset.unwrap_or_default() })
             }),
+            hash: hash_policy::compile(&config.hash_policy, &at.field("hash_policy"), self.issues),
             retry: own.or_else(|| inherited.retry.clone()),
             mirrors: mirror::compile(&config.request_mirror_policies, &at.field("request_mirror_policies"), self.issues)
                 .or_else(|| inherited.mirrors.clone()),

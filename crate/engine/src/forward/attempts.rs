@@ -36,6 +36,8 @@ pub struct Answered {
     pub headers: HeaderList,
     /// The attempt, with the body to come.
     pub attempt: Attempt,
+    /// Cookies that the client gets (`set-cookie`), by which its next requests go to the same host.
+    pub cookies: Vec<String>,
 }
 
 impl Answered {
@@ -131,7 +133,8 @@ impl<'a> Attempts<'a> {
                         self.running[at].host().finished(Outcome::Error);
                         self.running.remove(at);
                     } else {
-                        return Ok(Answered { headers: head, attempt: self.running.swap_remove(at) });
+                        let cookies = std::mem::take(&mut self.hosts.cookies);
+                        return Ok(Answered { headers: head, attempt: self.running.swap_remove(at), cookies });
                     }
                 }
                 Event::Of(_, Progress::Failed(failure)) if self.source.error().is_some() => {

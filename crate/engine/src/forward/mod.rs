@@ -155,7 +155,7 @@ async fn to_cluster(stream: &mut Stream, route: &RouteMatch, action: &Forward) -
 fn respond(stream: &mut Stream, route: &RouteMatch, tally: Tally, answered: Answered, source: Source, controls: &Controls<'_>) -> Response {
     charge_answer(stream, &tally, &answered);
     let canary = answered.is_canary();
-    let Answered { mut headers, attempt } = answered;
+    let Answered { mut headers, attempt, cookies } = answered;
     attempt.note(&mut stream.info);
     let now = Instant::now();
     let status = headers.status();
@@ -168,6 +168,7 @@ fn respond(stream: &mut Stream, route: &RouteMatch, tally: Tally, answered: Answ
             headers::set_upstream_service_time(&mut headers, now.saturating_duration_since(since));
         }
     }
+    cookies.iter().for_each(|cookie| headers.append(b"set-cookie", cookie.as_bytes()));
     stream.info.status = status;
     route.finalize_response_headers(&mut headers, Some(&stream.headers), &stream.info);
     if route.vhost().response_attempt_count {

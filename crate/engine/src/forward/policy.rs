@@ -11,7 +11,7 @@ use crate::{
     cluster::{Cluster, Host, Permit, Priority},
     error::{Failure, Flags},
     http::{header::HeaderList, stream::Stream},
-    route::{Pause, Retriable, RetryPolicy},
+    route::{HashCookie, Pause, Retriable, RetryPolicy},
 };
 
 /// What is left of a request's retry policy; without one nothing is tried again.
@@ -103,27 +103,44 @@ impl<'a> Retries<'a> {
     }
 }
 
-/// The hosts that a request was sent to before.
+/// The hosts that a request was sent to before, and what the choice of them leaves for the client.
 #[derive(Default)]
-pub struct Hosts(Vec<Arc<Host>>);
+pub struct Hosts {
+    tried: Vec<Arc<Host>>,
+    /// Values of `set-cookie`.
+    pub cookies: Vec<String>,
+}
 
 impl Hosts {
     /// A host for the next attempt, of the hosts that the cluster has now.
     pub fn pick(&mut self, stream: &Stream, cluster: &Arc<Cluster>, retry: Option<&RetryPolicy>) -> Result<Arc<Host>, Failure> {
         let hosts = cluster.hosts();
         let retry = retry.filter(|retry| retry.pass_over.any());
-        let host = stream.worker.with_cursor(cluster, |cursor, random| match retry.filter(|_| stream.info.attempts > 1) {
-            Some(retry) => {
-                let tried = |host: &Host| retry.pass_over.previous && self.0.iter().any(|tried| tried.id == host.id);
-                let pass_over = |host: &Host| tried(host) || retry.pass_over.labelled(host.metadata().as_deref());
-                balance::pick_other(&cluster.settings.policy, &hosts, cursor, random, pass_over, retry.host_selection_attempts).cloned()
-            }
-            None => balance::pick(&cluster.settings.policy, &hosts, cursor, random).cloned(),
-        });
+        let again = retry.filter(|_| stream.info.attempts > 1);
+        let hash = matches!(cluster.settings.policy, balance::Policy::Hashed(_)).then(|| self.hash(stream));
+        let pass_over = |host: &Host| {
+            let tried = |retry: &RetryPolicy| retry.pass_over.previous && self.tried.iter().any(|tried| tried.id == host.id);
+            again.is_some_and(|retry| tried(retry) || retry.pass_over.labelled(host.metadata().as_deref()))
+        };
+        let attempts = again.map_or(0, |retry| retry.host_selection_attempts);
+        let host = match hash {
+            Some(hash) => balance::pick_hashed(&hosts, hash, pass_over, attempts).cloned(),
+            None => stream.worker.with_cursor(cluster, |cursor, random| {
+                balance::pick_other(&cluster.settings.policy, &hosts, cursor, random, pass_over, attempts).cloned()
+            }),
+        };
         let host = host.ok_or(Failure::NoHealthyHost)?;
         if retry.is_some_and(|retry| retry.pass_over.previous) {
-            self.0.push(host.clone());
+            self.tried.push(host.clone());
         }
         Ok(host)
+    }
+
+    /// The request's hash; a random one where there is none.
+    fn hash(&mut self, stream: &Stream) -> u64 {
+        let policy = stream.info.route.as_ref().and_then(|route| route.forward()?.hash.as_deref());
+        let mut give = |cookie: &HashCookie, value: &str| self.cookies.push(cookie.set(value));
+        let hash = policy.and_then(|policy| policy.hash(&stream.headers, &stream.info, Some(&mut give)));
+        hash.unwrap_or_else(|| stream.worker.random.next())
     }
 }

@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     duration::{GrpcTimeout, StreamDuration},
+    hash_policy::HashPolicy,
     internal_redirect::InternalRedirectPolicy,
-    matcher::{PathMatch, without_query},
+    matcher::{Lookup, PathMatch, without_query},
     mirror::Mirror,
     mutation::HeaderMutations,
     pattern::Rewrite,
@@ -52,6 +53,8 @@ pub struct Forward {
     pub retry: Option<Arc<RetryPolicy>>,
     /// `hedge_policy.hedge_on_per_try_timeout` of the route, else of the virtual host. The policy's other fields have no effect, as in Envoy.
     pub hedge: bool,
+    /// `hash_policy`
+    pub hash: Option<Arc<HashPolicy>>,
     /// `request_mirror_policies` of the route, else of the virtual host, else of the route configuration.
     pub mirrors: Option<Arc<Vec<Mirror>>>,
     /// `internal_redirect_policy`
@@ -83,9 +86,20 @@ pub enum Destination {
         clusters: Vec<WeightedCluster>,
         /// The sum of all weights; not 0.
         total: u64,
-        /// `header_name`: this header's number decides in place of the random one.
-        by_header: Option<HeaderName>,
+        /// Which number decides.
+        by: WeightBy,
     },
+}
+
+/// What chooses among weighted clusters.
+#[derive(Clone, Debug)]
+pub enum WeightBy {
+    /// The stream's random number.
+    Random,
+    /// `header_name`: the number in this header, else the random one.
+    Header(HeaderName),
+    /// `use_hash_policy`: the request's hash, else the random number.
+    Hash,
 }
 
 /// `WeightedCluster.ClusterWeight`
@@ -129,21 +143,6 @@ fn named_by<'a>(name: &HeaderName, headers: &'a HeaderList) -> &'a str {
 }
 
 impl Destination {
-    /// Which of the weighted clusters a request goes to; 0 for the other kinds.
-    pub(super) fn choose(&self, headers: &HeaderList, random: u64) -> usize {
-        let Destination::Weighted { clusters, total, by_header } = self else { return 0 };
-        let number =
-            by_header.as_ref().and_then(|name| std::str::from_utf8(headers.get_name(name)?).ok()?.parse::<u64>().ok()).unwrap_or(random);
-        let mut left = number % total;
-        for (at, cluster) in clusters.iter().enumerate() {
-            match left.checked_sub(u64::from(cluster.weight)) {
-                Some(rest) => left = rest,
-                None => return at,
-            }
-        }
-        0
-    }
-
     /// The name of the cluster; empty where the header that names it is absent or no text.
     pub(super) fn cluster<'a>(&'a self, weighted: usize, headers: &'a HeaderList) -> &'a str {
         match self {
@@ -248,6 +247,24 @@ pub enum HostRewrite {
 }
 
 impl Forward {
+    /// Which of the weighted clusters a request goes to; 0 for other destinations.
+    pub(super) fn choose(&self, request: Lookup<'_>) -> usize {
+        let Destination::Weighted { clusters, total, by } = &self.destination else { return 0 };
+        let number = match by {
+            WeightBy::Random => None,
+            WeightBy::Header(name) => request.headers.get_name(name).and_then(|value| std::str::from_utf8(value).ok()?.parse::<u64>().ok()),
+            WeightBy::Hash => self.hash.as_ref().and_then(|policy| policy.hash(request.headers, request.info, None)),
+        };
+        let mut left = number.unwrap_or(request.random) % total;
+        for (at, cluster) in clusters.iter().enumerate() {
+            match left.checked_sub(u64::from(cluster.weight)) {
+                Some(rest) => left = rest,
+                None => return at,
+            }
+        }
+        0
+    }
+
     /// To this cluster, with Envoy's defaults.
     #[cfg(test)]
     pub(crate) fn to(cluster: &str) -> Forward {
@@ -259,6 +276,7 @@ impl Forward {
             idle_timeout: None,
             retry: None,
             hedge: false,
+            hash: None,
             mirrors: None,
             internal_redirect: None,
             path_rewrite: PathRewrite::None,

@@ -240,7 +240,7 @@ impl QueryMatch {
     }
 }
 
-fn parameter<'p>(path: &'p [u8], name: &[u8]) -> Option<&'p [u8]> {
+pub(super) fn parameter<'p>(path: &'p [u8], name: &[u8]) -> Option<&'p [u8]> {
     let query = &path[memchr::memchr(b'?', path)? + 1..];
     let query = &query[..memchr::memchr(b'#', query).unwrap_or(query.len())];
     query.split(|b| *b == b'&').find_map(|pair| match memchr::memchr(b'=', pair) {
@@ -269,7 +269,7 @@ impl CookieMatch {
     }
 }
 
-fn cookie<'h>(headers: &'h HeaderList, name: &[u8]) -> Option<&'h [u8]> {
+pub(super) fn cookie<'h>(headers: &'h HeaderList, name: &[u8]) -> Option<&'h [u8]> {
     let lines = headers.get_all_known(Known::Cookie);
     let value = lines.flat_map(|line| line.split(|b| *b == b';')).find_map(|pair| {
         let at = memchr::memchr(b'=', pair)?;

@@ -5,6 +5,7 @@
 
 mod action;
 mod duration;
+mod hash_policy;
 mod index;
 mod internal_redirect;
 mod matcher;
@@ -20,10 +21,11 @@ mod tree;
 mod virtual_cluster;
 
 pub use action::{
-    Action, Choice, Connect, Destination, DirectResponse, Forward, HostRewrite, PathRedirect, PathRewrite, Redirect, Upgrade,
+    Action, Choice, Connect, Destination, DirectResponse, Forward, HostRewrite, PathRedirect, PathRewrite, Redirect, Upgrade, WeightBy,
     WeightedCluster,
 };
 pub use duration::{GrpcTimeout, StreamDuration, set_grpc_timeout};
+pub use hash_policy::{HashCookie, HashPolicy, HashRule, HashSource};
 pub use internal_redirect::{InternalRedirectPolicy, RedirectPredicate, Redirected};
 pub use matcher::{
     Conditions, CookieMatch, FilterStateMatch, HeaderMatch, HeaderTest, Lookup, PathMatch, QueryMatch, RuntimeFraction, TlsMatch,

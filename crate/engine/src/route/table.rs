@@ -347,7 +347,7 @@ impl RouteTable {
         }
         let route = host.find(&self.settings, request)?;
         let weighted = match &host.routes[route].action {
-            Action::Forward(forward) => forward.destination.choose(headers, request.random),
+            Action::Forward(forward) => forward.choose(request),
             _ => 0,
         };
         Some((number as u32, RouteKind::Route(route as u32, weighted as u32)))

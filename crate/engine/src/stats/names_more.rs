@@ -60,6 +60,24 @@ stat_block! {
 }
 
 stat_block! {
+    /// The ring of one cluster (`cluster.<name>.ring_hash_lb`).
+    pub struct RingHashStats {
+        gauges {
+            max_hashes_per_host, min_hashes_per_host, size,
+        }
+    }
+}
+
+stat_block! {
+    /// The Maglev table of one cluster (`cluster.<name>.maglev_lb`).
+    pub struct MaglevStats {
+        gauges {
+            max_entries_per_host, min_entries_per_host,
+        }
+    }
+}
+
+stat_block! {
     /// Active health checks of one cluster (`cluster.<name>.health_check`).
     pub struct HealthCheckStats {
         counters {

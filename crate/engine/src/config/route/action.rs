@@ -22,7 +22,8 @@ use super::{
 use crate::{
     http::header::HeaderName,
     route::{
-        Choice, Destination, DirectResponse, HostRewrite, PathMatch, PathRedirect, PathRewrite, Redirect, TemplateRewrite, WeightedCluster,
+        Choice, Destination, DirectResponse, HostRewrite, PathMatch, PathRedirect, PathRewrite, Redirect, TemplateRewrite, WeightBy,
+        WeightedCluster,
     },
 };
 
@@ -65,15 +66,12 @@ impl Compiler<'_, '_> {
             self.issues.push(at.invalid(message).got(total.to_string()));
             return None;
         }
-        let by_header = match &config.random_value_specifier {
-            Some(RandomValueSpecifier::HeaderName(name)) => Some(HeaderName::of_request(name)),
-            Some(RandomValueSpecifier::UseHashPolicy(true)) => {
-                self.issues.push(at.field("use_hash_policy").unsupported("hash policies are not implemented"));
-                return None;
-            }
-            Some(RandomValueSpecifier::UseHashPolicy(false)) | None => None,
+        let by = match &config.random_value_specifier {
+            Some(RandomValueSpecifier::HeaderName(name)) => WeightBy::Header(HeaderName::of_request(name)),
+            Some(RandomValueSpecifier::UseHashPolicy(true)) => WeightBy::Hash,
+            Some(RandomValueSpecifier::UseHashPolicy(false)) | None => WeightBy::Random,
         };
-        Some(Destination::Weighted { clusters, total, by_header })
+        Some(Destination::Weighted { clusters, total, by })
     }
 
     fn weighted_cluster(&mut self, config: &ClusterWeight, at: &At<'_>) -> Option<WeightedCluster> {

@@ -21,8 +21,9 @@ use crate::{
 
 /// The type of the filter's configuration, in a chain and for a route.
 pub const TYPE: &str = "envoy.extensions.filters.http.set_filter_state.v3.Config";
-/// The only kind of object that can be made so far.
+/// The kinds of objects that can be made so far.
 const STRING: &str = "envoy.string";
+const HASHABLE_STRING: &str = "envoy.hashable_string";
 
 /// Compiles the filter of a chain.
 pub fn compile(name: &str, config: &proto::Config, at: &At<'_>, issues: &mut Issues) -> Option<Arc<dyn FilterFactory>> {
@@ -46,7 +47,7 @@ fn entry(config: &FilterStateValue, at: &At<'_>, issues: &mut Issues) -> Option<
         return None;
     };
     let factory = if config.factory_key.is_empty() { key.as_str() } else { config.factory_key.as_str() };
-    if factory != STRING {
+    if ![STRING, HASHABLE_STRING].contains(&factory) {
         let field = if config.factory_key.is_empty() { "object_key" } else { "factory_key" };
         issues.push(at.field(field).unsupported("objects of this kind are not implemented").got(factory).expected(STRING));
         return None;
@@ -56,5 +57,5 @@ fn entry(config: &FilterStateValue, at: &At<'_>, issues: &mut Issues) -> Option<
         return None;
     };
     let value = access_log::compile_format(format, &at.field("format_string").to_string(), issues)?;
-    Some(Entry { key: key.as_str().into(), value, skip_if_empty: config.skip_if_empty })
+    Some(Entry { key: key.as_str().into(), value, hashable: factory == HASHABLE_STRING, skip_if_empty: config.skip_if_empty })
 }

@@ -10,7 +10,7 @@ use std::{
 
 use super::{Filter, FilterFactory, RouteConfig, Verdict};
 use crate::{
-    filter_state::StringObject,
+    filter_state::{HashableString, Object, StringObject},
     format::{self, Format},
     http::stream::Stream,
 };
@@ -22,6 +22,8 @@ pub struct Entry {
     pub key: Box<str>,
     /// `format_string`
     pub value: Format,
+    /// `factory_key` is `envoy.hashable_string`, not `envoy.string`.
+    pub hashable: bool,
     /// `skip_if_empty`: an empty value makes no object.
     pub skip_if_empty: bool,
 }
@@ -66,7 +68,9 @@ impl Filter for SetFilterState {
                 let mut text = Vec::new();
                 entry.value.write(&format::Context::new(&stream.info, Some(&stream.headers), None), &mut text);
                 if !(text.is_empty() && entry.skip_if_empty) {
-                    stream.info.filter_state_mut().set(&entry.key, Rc::new(StringObject(text)));
+                    let text = StringObject(text);
+                    let object: Rc<dyn Object> = if entry.hashable { Rc::new(HashableString(text)) } else { Rc::new(text) };
+                    stream.info.filter_state_mut().set(&entry.key, object);
                 }
             }
             if settings.clear_route_cache {
