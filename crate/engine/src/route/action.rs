@@ -83,7 +83,7 @@ pub enum Destination {
     /// `weighted_clusters`
     Weighted {
         /// The clusters, with the sum of weights up to and including each.
-        clusters: Vec<WeightedCluster>,
+        clusters: Box<[WeightedCluster]>,
         /// The sum of all weights; not 0.
         total: u64,
         /// Which number decides.

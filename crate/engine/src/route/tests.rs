@@ -300,7 +300,7 @@ fn weighted_clusters_share_by_weight() {
     };
     let clusters = vec![cluster("a", 1), cluster("none", 0), cluster("b", 3)];
     let by = WeightBy::Header(HeaderName::new("x-pick"));
-    let action = Action::Forward(Forward { destination: Destination::Weighted { clusters, total: 4, by }, ..forward("") });
+    let action = Action::Forward(Forward { destination: Destination::Weighted { clusters: clusters.into(), total: 4, by }, ..forward("") });
     let table = one(Route::new(Conditions::new(prefix("/")), action));
     let list = request("h", "/");
     let names: Vec<String> = (0..8).map(|n| find(&table, &list, n).unwrap().cluster(&list).to_owned()).collect();

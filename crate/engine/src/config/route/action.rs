@@ -71,7 +71,7 @@ impl Compiler<'_, '_> {
             Some(RandomValueSpecifier::UseHashPolicy(true)) => WeightBy::Hash,
             Some(RandomValueSpecifier::UseHashPolicy(false)) | None => WeightBy::Random,
         };
-        Some(Destination::Weighted { clusters, total, by })
+        Some(Destination::Weighted { clusters: clusters.into(), total, by })
     }
 
     fn weighted_cluster(&mut self, config: &ClusterWeight, at: &At<'_>) -> Option<WeightedCluster> {
