@@ -35,7 +35,7 @@ export default suite('identity-headers', [
   { name: 'request id: uuid by name', hcm: uuid(), send: each([], trace(ID)) },
   { name: 'request id: trace reasons of a client at the edge', hcm: { ...edge, preserve_external_request_id: true }, send: each(...['4', '9', 'a', 'b', '1'].map(d => trace(digit(d)))) },
   { name: 'request id: pack_trace_reason false', hcm: { ...edge, preserve_external_request_id: true, ...uuid({ pack_trace_reason: false }) }, send: each(...['4', '9', 'a', 'b'].map(d => trace(digit(d)))) },
-  { name: 'request id: use_request_id_for_trace_sampling false', unsupported: 'use_request_id_for_trace_sampling', hcm: uuid({ use_request_id_for_trace_sampling: false }), send: each([], trace(digit('9'))) },
+  { name: 'request id: use_request_id_for_trace_sampling false', hcm: uuid({ use_request_id_for_trace_sampling: false }), send: each([], trace(digit('9'))) },
   { name: 'request id: always set, made here', hcm: { always_set_request_id_in_response: true }, upstreams: { u: replies(ok('ok', 'x-request-id: theirs\r\n')) }, routes: direct, send: [req('/'), { res: 1 }, req('/d'), { res: 1 }, req('/', `x-request-id: ${ID}\r\n`)] },
   { name: 'request id: force trace', send: each(['x-envoy-force-trace: 1', ...trace(ID)]) },
   { name: 'request id: force trace from within', hcm: { ...edge, internal_address_config: { cidr_ranges: [{ address_prefix: '127.0.0.0', prefix_len: 8 }] } }, send: each(['x-envoy-force-trace: 1', ...trace(ID)], ['x-envoy-force-trace: 1']) },
