@@ -1,5 +1,7 @@
 //! Compiles the options of HTTP/1 and HTTP/2, which connection managers and clusters share.
 
+use std::collections::BTreeMap;
+
 use plenipo_api::proto::envoy::{
     config::core::v3 as core,
     extensions::http::header_formatters::preserve_case::v3::{
@@ -68,7 +70,10 @@ fn preserve_case(extension: &core::TypedExtensionConfig, at: &At<'_>, issues: &m
 pub fn http2(options: &core::Http2ProtocolOptions, at: &At<'_>, issues: &mut Issues) -> Http2 {
     let defaults = Http2::default();
     let floods = FloodLimits::default();
+    let custom = custom_settings(options, &at.field("custom_settings_parameters"), issues);
     Http2 {
+        max_frame_size: custom.get(&MAX_FRAME_SIZE).copied(),
+        custom_settings: custom.iter().flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat()).collect(),
         max_concurrent_streams: options.max_concurrent_streams.unwrap_or(defaults.max_concurrent_streams),
         initial_stream_window_size: options.initial_stream_window_size.unwrap_or(defaults.initial_stream_window_size),
         initial_connection_window_size: options.initial_connection_window_size.unwrap_or(defaults.initial_connection_window_size),
@@ -86,6 +91,46 @@ pub fn http2(options: &core::Http2ProtocolOptions, at: &At<'_>, issues: &mut Iss
             field_size: options.max_header_field_size_kb.map_or(floods.field_size, |kb| kb as usize * 1024),
         },
     }
+}
+
+const ENABLE_PUSH: u16 = 2;
+const MAX_FRAME_SIZE: u16 = 5;
+const ENABLE_CONNECT_PROTOCOL: u16 = 8;
+
+/// `custom_settings_parameters`: in the order of their identifiers.
+fn custom_settings(options: &core::Http2ProtocolOptions, at: &At<'_>, issues: &mut Issues) -> BTreeMap<u16, u32> {
+    let named = [
+        (1, "hpack_table_size", options.hpack_table_size.is_some()),
+        (3, "max_concurrent_streams", options.max_concurrent_streams.is_some()),
+        (4, "initial_stream_window_size", options.initial_stream_window_size.is_some()),
+    ];
+    let mut settings = BTreeMap::new();
+    for (i, parameter) in options.custom_settings_parameters.iter().enumerate() {
+        // The message's own rules ask for both, and for an identifier of 16 bits.
+        let (Some(Ok(id)), Some(value)) = (parameter.identifier.map(u16::try_from), parameter.value) else { continue };
+        let at = at.index(i);
+        if let Some((_, name, _)) = named.iter().find(|(named, _, set)| *named == id && *set) {
+            issues.push(at.invalid(format!(
+                "the {{{name}}} HTTP/2 SETTINGS parameter(s) can not be configured through both named and custom parameters"
+            )));
+        }
+        match id {
+            ENABLE_PUSH if value != 0 => {
+                issues.push(at.invalid("server push is not supported by Envoy and can not be enabled via a SETTINGS parameter."));
+            }
+            ENABLE_CONNECT_PROTOCOL => {
+                issues.push(at.invalid("the \"allow_connect\" SETTINGS parameter must only be configured through the named field"));
+            }
+            MAX_FRAME_SIZE if !(16_384..=16_777_215).contains(&value) => {
+                issues.push(at.invalid("SETTINGS_MAX_FRAME_SIZE is between 16384 and 16777215 (RFC 9113, 6.5.2)").got(value.to_string()));
+            }
+            _ => {}
+        }
+        if settings.insert(id, value).is_some_and(|before| before != value) {
+            issues.push(at.invalid(format!("inconsistent HTTP/2 custom SETTINGS parameter(s) detected; identifiers = {{{id:#04x}}}")));
+        }
+    }
+    settings
 }
 
 fn keepalive(config: &core::KeepaliveSettings, at: &At<'_>, issues: &mut Issues) -> Option<Keepalive> {

@@ -336,6 +336,10 @@ pub struct Http2 {
     pub keepalive: Option<Keepalive>,
     /// What a peer may send that costs it nothing.
     pub floods: FloodLimits,
+    /// `custom_settings_parameters`, as they stand in a SETTINGS frame; empty by default.
+    pub custom_settings: Box<[u8]>,
+    /// `custom_settings_parameters` with the identifier 5, in bytes: how large a frame of the peer may be; 16,384 where absent.
+    pub max_frame_size: Option<u32>,
 }
 
 impl Default for Http2 {
@@ -348,6 +352,8 @@ impl Default for Http2 {
             hpack_table_size: 4096,
             keepalive: None,
             floods: FloodLimits::default(),
+            custom_settings: Box::default(),
+            max_frame_size: None,
         }
     }
 }

@@ -353,9 +353,13 @@ impl HostPool {
             .max_header_list_size(head)
             .max_send_buffer_size(send_buffer(settings.per_connection_buffer_limit))
             .header_table_size(options.hpack_table_size)
+            .max_concurrent_streams(options.max_concurrent_streams)
             .enable_push(false);
+        if let Some(size) = options.max_frame_size {
+            builder.max_frame_size(size);
+        }
         let watch = Watch::new(Role::Client, options.floods, stats.clone());
-        let transport = Watched::new(transport, Meter::Upstream(self.cluster.clone()), watch.clone());
+        let transport = Watched::new(transport, Meter::Upstream(self.cluster.clone()), watch.clone(), &options.custom_settings);
         let (sender, mut driver) = builder.handshake(transport).await.map_err(|e| h2::failure(&e))?;
         let closed = Rc::new(Cell::new(false));
         let meta = Rc::new(meta);

@@ -56,6 +56,9 @@ pub async fn serve(transport: Transport, mut connection: Connection) {
         .header_table_size(settings.http2.hpack_table_size)
         // Those that were reset before they could be begun count with all others that were reset too early.
         .max_pending_accept_reset_streams(PENDING_RESETS);
+    if let Some(size) = settings.http2.max_frame_size {
+        builder.max_frame_size(size);
+    }
     if settings.http2.allow_connect {
         builder.enable_connect_protocol();
     }
@@ -63,8 +66,12 @@ pub async fn serve(transport: Transport, mut connection: Connection) {
     idle.set(settings.idle_timeout);
     let watch = Watch::new(Role::Server, settings.http2.floods, manager.http2.clone());
     watch.stats.nghttp2_downstream_connections().inc();
-    let transport =
-        Watched::new(Lingering::new(transport, settings.delayed_close_timeout), Meter::Downstream(manager.clone()), watch.clone());
+    let transport = Watched::new(
+        Lingering::new(transport, settings.delayed_close_timeout),
+        Meter::Downstream(manager.clone()),
+        watch.clone(),
+        &settings.http2.custom_settings,
+    );
     let mut handshake = Box::pin(builder.handshake::<_, Bytes>(transport));
     let ready = poll_fn(|cx| {
         connection.listening.register(cx);

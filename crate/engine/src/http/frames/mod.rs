@@ -4,6 +4,7 @@
 //! The HTTP/2 library above bounds what it keeps, but not how much work a peer may make it do with frames that cost the peer
 //! nothing. Here nothing is copied but nine bytes a frame, and nothing is done for each byte but of header blocks.
 
+mod greeting;
 mod hpack;
 mod watch;
 
@@ -14,6 +15,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use greeting::Greeting;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub use watch::{Flood, Role, Watch, WatchedStream};
 
@@ -44,16 +46,19 @@ pub struct Watched<T> {
     inbound: Parser,
     outbound: Parser,
     watch: Rc<Watch>,
+    /// Our first frame, until it is written; absent where it is the library's as it is.
+    greeting: Option<Box<Greeting>>,
     /// What came before the frame that was one too many has been taken by the reader.
     told: bool,
 }
 
 impl<T> Watched<T> {
-    /// Watches a connection on which nothing was read or written yet.
-    pub fn new(transport: T, meter: Meter, watch: Rc<Watch>) -> Watched<T> {
+    /// Watches a connection on which nothing was read or written yet. What stands in `settings` is sent with the library's own.
+    pub fn new(transport: T, meter: Meter, watch: Rc<Watch>, settings: &[u8]) -> Watched<T> {
         let preface = |here| Parser { skip: if here { PREFACE } else { 0 }, ..Parser::default() };
         let (inbound, outbound) = (preface(watch.role() == Role::Server), preface(watch.role() == Role::Client));
-        Watched { transport, meter, inbound, outbound, watch, told: false }
+        let greeting = (!settings.is_empty()).then(|| Box::new(Greeting::new(outbound.skip, settings)));
+        Watched { transport, meter, inbound, outbound, watch, greeting, told: false }
     }
 
     fn wrote(&mut self, bufs: &[io::IoSlice<'_>], mut n: usize) {
@@ -68,6 +73,29 @@ impl<T> Watched<T> {
             });
             n -= here;
         }
+    }
+}
+
+impl<T: AsyncWrite + Unpin> Watched<T> {
+    /// Ready when the first frame is written, where it is ours.
+    fn poll_greet(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(mut greeting) = self.greeting.take() {
+            let left = greeting.left();
+            if left.is_empty() {
+                // A greeting that is not whole yet stays.
+                self.greeting = (!greeting.is_over()).then_some(greeting);
+                break;
+            }
+            let written = Pin::new(&mut self.transport).poll_write(cx, left);
+            self.watch.block(written.is_pending());
+            if let Poll::Ready(Ok(n)) = written {
+                self.wrote(&[io::IoSlice::new(&left[..n])], n);
+                greeting.wrote(n);
+            }
+            self.greeting = Some(greeting);
+            std::task::ready!(written)?;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -115,6 +143,12 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.greeting.is_some() {
+            std::task::ready!(this.poll_greet(cx))?;
+            if let Some(greeting) = &mut this.greeting {
+                return Poll::Ready(Ok(bufs.iter().find(|buf| !buf.is_empty()).map_or(0, |buf| greeting.take(buf))));
+            }
+        }
         let written = Pin::new(&mut this.transport).poll_write_vectored(cx, bufs);
         this.watch.block(written.is_pending());
         let n = std::task::ready!(written)?;
@@ -128,6 +162,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        std::task::ready!(this.poll_greet(cx))?;
         let flushed = Pin::new(&mut this.transport).poll_flush(cx);
         this.watch.block(flushed.is_pending());
         flushed

@@ -64,7 +64,7 @@ fn frames() {
             let store = Store::with_workers(1);
             let watch = Watch::new(role, limits, Http2Stats::new(&store, "http2"));
             pieces.reverse();
-            let mut watched = Watched::new(Pieces(pieces), Meter::Upstream(cluster.clone()), watch.clone());
+            let mut watched = Watched::new(Pieces(pieces), Meter::Upstream(cluster.clone()), watch.clone(), &[]);
             let mut cx = Context::from_waker(Waker::noop());
             let mut passed = Vec::new();
             let mut scratch = vec![0; room];
