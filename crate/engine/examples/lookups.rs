@@ -97,6 +97,8 @@ fn time(table: &Arc<RouteTable>, request: impl Fn(usize) -> (String, String)) ->
         tlvs: Vec::new(),
         id: 1,
         entrance: None,
+        accepted: None,
+        handshake: None,
     };
     let info = StreamInfo::new(Rc::new(connection), Protocol::Http11, 1);
     for headers in &requests {

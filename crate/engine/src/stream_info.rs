@@ -52,6 +52,8 @@ pub struct TlsInfo {
     pub version: &'static str,
     /// The cipher suite's OpenSSL name.
     pub cipher: &'static str,
+    /// The key exchange group, as BoringSSL names it: `X25519`.
+    pub group: &'static str,
     /// The certificate that the peer showed and that was checked, then what it sent to vouch for it; empty where it showed none.
     pub peer: Box<[Certificate]>,
     /// The certificate that the peer was shown.
@@ -77,6 +79,10 @@ pub struct ConnectionInfo {
     pub tlvs: Vec<Tlv>,
     /// Number of the connection in this process.
     pub id: u64,
+    /// When it was accepted; absent for the admin interface.
+    pub accepted: Option<Instant>,
+    /// When its TLS handshake began and was over.
+    pub handshake: Option<(Instant, Instant)>,
     /// What the configuration says of the way that it came in; absent for the admin interface.
     pub entrance: Option<Arc<Entrance>>,
 }
@@ -84,8 +90,16 @@ pub struct ConnectionInfo {
 /// What is told of an upstream connection by the streams that it carries.
 #[derive(Clone, Debug)]
 pub struct UpstreamConnection {
+    /// Number of the connection in this process, counted with those of clients.
+    pub id: u64,
     /// Our own address.
     pub local: SocketAddr,
+    /// When it was begun.
+    pub begun: Instant,
+    /// When it stood, below TLS.
+    pub connected: Option<Instant>,
+    /// When its TLS handshake was over.
+    pub secured: Option<Instant>,
     /// What the TLS handshake settled, where there was one.
     pub tls: Option<TlsInfo>,
 }
@@ -126,6 +140,8 @@ pub struct StreamInfo {
     pub bytes_received: u64,
     /// Bytes of the answer's body.
     pub bytes_sent: u64,
+    /// When the head of the request was whole, where that was later than its begin.
+    pub head_end: Option<Instant>,
     /// When the whole request had been read.
     pub request_end: Option<Instant>,
     /// When the first byte of the request went upstream.
@@ -182,6 +198,7 @@ impl StreamInfo {
             detail: None,
             bytes_received: 0,
             bytes_sent: 0,
+            head_end: None,
             request_end: None,
             upstream_first_tx: None,
             upstream_first_rx: None,
@@ -203,6 +220,13 @@ impl StreamInfo {
             filter_state: None,
             random: Random::seeded(seed),
         }
+    }
+
+    /// A stream whose first byte came so long ago.
+    pub fn began(&mut self, since: Instant) {
+        self.head_end = Some(self.started);
+        self.start = self.start.checked_sub(self.started.saturating_duration_since(since)).unwrap_or(self.start);
+        self.started = self.started.min(since);
     }
 
     /// Dynamic metadata, to write: made at the first writing.

@@ -41,6 +41,8 @@ fn info() -> StreamInfo {
             tlvs: Vec::new(),
             id: 1,
             entrance: None,
+            accepted: None,
+            handshake: None,
         }),
         Protocol::Http11,
         1,

@@ -10,9 +10,12 @@ use plenipo_api::{
             bootstrap::v3::Admin,
             core::v3::{DataSource, SubstitutionFormatString, data_source::Specifier, substitution_format_string},
         },
-        extensions::access_loggers::{
-            file::v3::{FileAccessLog, file_access_log::AccessLogFormat},
-            stream::v3::{StderrAccessLog, StdoutAccessLog, stderr_access_log, stdout_access_log},
+        extensions::{
+            access_loggers::{
+                file::v3::{FileAccessLog, file_access_log::AccessLogFormat},
+                stream::v3::{StderrAccessLog, StdoutAccessLog, stderr_access_log, stdout_access_log},
+            },
+            formatter::{metadata::v3::Metadata as MetadataFormatter, req_without_query::v3::ReqWithoutQuery},
         },
     },
 };
@@ -22,7 +25,7 @@ use prost_types::{Struct, Value, value::Kind};
 use super::{issues::At, log_filter};
 use crate::{
     access_log::{AccessLog, File, Files, Target},
-    format::{DEFAULT, Format, FormatError, JsonProgram, Program},
+    format::{DEFAULT, Format, FormatError, Formatters, JsonProgram, Program},
 };
 
 /// Compiles a list of access logs; `path` is the list's field path (`….access_log`). Files are opened through `files`.
@@ -37,7 +40,7 @@ pub fn compile_admin(admin: &Admin, path: &str, files: &Files, issues: &mut Vec<
     let file = admin.access_log_path.as_str();
     if !file.is_empty() {
         let path = format!("{path}.access_log_path");
-        let format = compile_text(DEFAULT, false, &path, issues);
+        let format = compile_text(DEFAULT, false, Formatters::default(), &path, issues);
         let opened = open(files, &Target::of(file), path, issues);
         logs.extend(format.zip(opened).map(|(format, file)| AccessLog { filter: None, format, file }));
     }
@@ -94,21 +97,20 @@ fn open(files: &Files, target: &Target, path: String, issues: &mut Vec<Issue>) -
 
 /// Compiles a format of text or JSON; `path` is its field path. Also for local replies.
 pub fn compile_format(config: &SubstitutionFormatString, path: &str, issues: &mut Vec<Issue>) -> Option<Format> {
-    if !config.formatters.is_empty() {
-        issues.push(Issue::error(IssueCode::Unsupported, format!("{path}.formatters"), "formatter extensions are not implemented"));
-        return None;
-    }
+    let formatters = compile_formatters(config, path, issues)?;
     let omit = config.omit_empty_values;
     match &config.format {
         #[allow(deprecated)]
-        Some(substitution_format_string::Format::TextFormat(text)) => compile_text(text, omit, &format!("{path}.text_format"), issues),
+        Some(substitution_format_string::Format::TextFormat(text)) => {
+            compile_text(text, omit, formatters, &format!("{path}.text_format"), issues)
+        }
         Some(substitution_format_string::Format::TextFormatSource(source)) => {
             let path = format!("{path}.text_format_source");
             let text = read_source(source, &path, issues)?;
-            compile_text(&text, omit, &path, issues)
+            compile_text(&text, omit, formatters, &path, issues)
         }
         Some(substitution_format_string::Format::JsonFormat(template)) => {
-            compile_json(template, omit, &format!("{path}.json_format"), issues)
+            compile_json(template, omit, formatters, &format!("{path}.json_format"), issues)
         }
         None => {
             issues.push(Issue::error(IssueCode::ConfigInvalid, path, "a format is missing").expected("text_format_source or json_format"));
@@ -117,10 +119,26 @@ pub fn compile_format(config: &SubstitutionFormatString, path: &str, issues: &mu
     }
 }
 
+/// The extensions that a format names. Those of operators that are Envoy's own by now have nothing to add.
+fn compile_formatters(config: &SubstitutionFormatString, path: &str, issues: &mut Vec<Issue>) -> Option<Formatters> {
+    let mut formatters = Formatters::default();
+    for (i, extension) in config.formatters.iter().enumerate() {
+        let path = format!("{path}.formatters[{i}].typed_config");
+        let name = extension.typed_config.as_ref().map_or("", |any| any.type_url.rsplit('/').next().unwrap_or_default());
+        if name == ReqWithoutQuery::full_name() {
+            formatters.req_without_query = true;
+        } else if name != MetadataFormatter::full_name() {
+            issues.push(Issue::error(IssueCode::Unsupported, path, format!("formatter {name} is not implemented")));
+            return None;
+        }
+    }
+    Some(formatters)
+}
+
 fn optional_format(config: Option<&SubstitutionFormatString>, path: &str, issues: &mut Vec<Issue>) -> Option<Format> {
     match config {
         Some(config) => compile_format(config, &format!("{path}.log_format"), issues),
-        None => compile_text(DEFAULT, false, path, issues),
+        None => compile_text(DEFAULT, false, Formatters::default(), path, issues),
     }
 }
 
@@ -129,20 +147,26 @@ fn file_format(config: &FileAccessLog, path: &str, issues: &mut Vec<Issue>) -> O
     match &config.access_log_format {
         Some(AccessLogFormat::LogFormat(format)) => optional_format(Some(format), path, issues),
         // Envoy takes an empty format for none.
-        Some(AccessLogFormat::Format(text)) if !text.is_empty() => compile_text(text, false, &format!("{path}.format"), issues),
-        Some(AccessLogFormat::JsonFormat(template)) => compile_json(template, false, &format!("{path}.json_format"), issues),
-        Some(AccessLogFormat::TypedJsonFormat(template)) => compile_json(template, false, &format!("{path}.typed_json_format"), issues),
+        Some(AccessLogFormat::Format(text)) if !text.is_empty() => {
+            compile_text(text, false, Formatters::default(), &format!("{path}.format"), issues)
+        }
+        Some(AccessLogFormat::JsonFormat(template)) => {
+            compile_json(template, false, Formatters::default(), &format!("{path}.json_format"), issues)
+        }
+        Some(AccessLogFormat::TypedJsonFormat(template)) => {
+            compile_json(template, false, Formatters::default(), &format!("{path}.typed_json_format"), issues)
+        }
         Some(AccessLogFormat::Format(_)) | None => optional_format(None, path, issues),
     }
 }
 
-fn compile_text(text: &str, omit: bool, path: &str, issues: &mut Vec<Issue>) -> Option<Format> {
-    Program::compile(text, omit).map(Format::Text).map_err(|e| issues.push(format_issue(&e, path, text))).ok()
+fn compile_text(text: &str, omit: bool, formatters: Formatters, path: &str, issues: &mut Vec<Issue>) -> Option<Format> {
+    Program::compile_with(text, omit, formatters).map(Format::Text).map_err(|e| issues.push(format_issue(&e, path, text))).ok()
 }
 
-fn compile_json(template: &Struct, omit: bool, path: &str, issues: &mut Vec<Issue>) -> Option<Format> {
+fn compile_json(template: &Struct, omit: bool, formatters: Formatters, path: &str, issues: &mut Vec<Issue>) -> Option<Format> {
     let json = json_object(template);
-    JsonProgram::compile(&json, omit).map(Format::Json).map_err(|e| issues.push(format_issue(&e, path, ""))).ok()
+    JsonProgram::compile(&json, omit, formatters).map(Format::Json).map_err(|e| issues.push(format_issue(&e, path, ""))).ok()
 }
 
 fn format_issue(error: &FormatError, path: &str, text: &str) -> Issue {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{
     Context, FormatError, escape,
     operator::Wrote,
-    parse::{Piece, parse},
+    parse::{Formatters, Piece, parse},
     shortest,
 };
 
@@ -26,13 +26,13 @@ pub(super) enum Node {
 
 impl Node {
     /// Compiles a template; errors name the key they are under.
-    pub(super) fn compile(value: &Value) -> Result<Node, FormatError> {
+    pub(super) fn compile(value: &Value, formatters: Formatters) -> Result<Node, FormatError> {
         Ok(match value {
             Value::Null => Node::Null,
             Value::Bool(b) => Node::Fixed(b.to_string().into_bytes()),
             Value::Number(n) => Node::Fixed(n.as_f64().map_or_else(|| n.to_string(), shortest).into_bytes()),
             Value::String(text) => {
-                let mut pieces = parse(text)?;
+                let mut pieces = parse(text, formatters)?;
                 match &pieces[..] {
                     [] => Node::Fixed(b"\"\"".to_vec()),
                     [Piece::Literal(text)] => Node::Fixed(quoted(text)),
@@ -43,13 +43,13 @@ impl Node {
                     _ => Node::Text(pieces),
                 }
             }
-            Value::Array(values) => Node::Array(values.iter().map(Node::compile).collect::<Result<_, _>>()?),
+            Value::Array(values) => Node::Array(values.iter().map(|value| Node::compile(value, formatters)).collect::<Result<_, _>>()?),
             Value::Object(fields) => {
                 let mut sorted: Vec<_> = fields.iter().collect();
                 sorted.sort_by(|a, b| a.0.cmp(b.0));
                 let compile = |(key, value): (&String, &Value)| {
-                    let node =
-                        Node::compile(value).map_err(|e| FormatError { position: e.position, message: format!("{key}: {}", e.message) })?;
+                    let node = Node::compile(value, formatters)
+                        .map_err(|e| FormatError { position: e.position, message: format!("{key}: {}", e.message) })?;
                     let mut key = quoted(key.as_bytes());
                     key.push(b':');
                     Ok((key, node))

@@ -14,6 +14,7 @@ use std::fmt;
 pub use operator::{
     Fact, GrpcFormat, MetadataSource, Moment, Operator, Plain, Precision, Shown, Side, Source, StateForm, WhichPath, grpc_status,
 };
+pub use parse::Formatters;
 pub use time::TimeFormat;
 
 use crate::{access_log::LogType, http::header::HeaderList, stream_info::StreamInfo};
@@ -91,7 +92,12 @@ pub struct Program {
 impl Program {
     /// Compiles a format. With `omit_empty` (`omit_empty_values`), what is absent prints as nothing, not as `-`.
     pub fn compile(format: &str, omit_empty: bool) -> Result<Program, FormatError> {
-        Ok(Program { pieces: parse::parse(format)?, omit_empty })
+        Program::compile_with(format, omit_empty, Formatters::default())
+    }
+
+    /// Compiles a format that may use extensions.
+    pub fn compile_with(format: &str, omit_empty: bool, formatters: Formatters) -> Result<Program, FormatError> {
+        Ok(Program { pieces: parse::parse(format, formatters)?, omit_empty })
     }
 
     /// The text, if the format has no operator.
@@ -127,8 +133,8 @@ pub struct JsonProgram {
 
 impl JsonProgram {
     /// Compiles a template whose strings are formats. Keys are sorted, as in Envoy.
-    pub fn compile(template: &serde_json::Value, omit_empty: bool) -> Result<JsonProgram, FormatError> {
-        Ok(JsonProgram { node: json::Node::compile(template)?, omit_empty })
+    pub fn compile(template: &serde_json::Value, omit_empty: bool, formatters: Formatters) -> Result<JsonProgram, FormatError> {
+        Ok(JsonProgram { node: json::Node::compile(template, formatters)?, omit_empty })
     }
 
     /// Writes the object behind `out`, without a line break.

@@ -36,8 +36,10 @@ pub enum Operator {
         /// Cut to this many bytes.
         length: Option<usize>,
     },
-    /// `%QUERY_PARAMS%`: the whole query.
-    Query(Option<usize>),
+    /// `%QUERY_PARAMS(ORIG)%`: the whole query; with what is escaped decoded where it is printable and safe (`DECODED`).
+    Query(bool, Option<usize>),
+    /// `%REQ_WITHOUT_QUERY(name?alternative):length%`
+    WithoutQuery(HeaderName, Option<HeaderName>, Option<usize>),
     /// `%QUERY_PARAM(name)%`
     QueryParam(String, Option<usize>),
     /// Text settled at compile time: `%HOSTNAME%`, `%ENVIRONMENT(name)%`; `None` prints as absent.
@@ -56,6 +58,8 @@ pub enum Operator {
     First(Vec<Operator>, Option<usize>),
     /// `%UPSTREAM_HOST_NAME%`; with or without the port of an address.
     HostName(bool),
+    /// `%UPSTREAM_HOST_NAMES_ATTEMPTED%`: the same of a host that a connection stood to.
+    HostNameAttempted(bool),
     /// An operator without arguments.
     Plain(Plain),
 }
@@ -99,6 +103,20 @@ pub enum Moment {
     RequestStart,
     /// `DS_RX_END`: the request was whole.
     RequestEnd,
+    /// `DS_RX_HDR_END`: the head of the request was whole.
+    HeadEnd,
+    /// `DS_CX_BEG`: the client's connection was accepted.
+    Accepted,
+    /// `DS_HS_BEG`: the handshake with the client began.
+    HandshakeStart,
+    /// `DS_HS_END`: the handshake with the client was over.
+    HandshakeEnd,
+    /// `US_CX_BEG`: the connection upstream was begun.
+    ConnectStart,
+    /// `US_CX_END`: the connection upstream stood.
+    ConnectEnd,
+    /// `US_HS_END`: the handshake with the upstream was over.
+    UpstreamHandshakeEnd,
     /// `US_TX_BEG`: the request began to go upstream.
     UpstreamStart,
     /// `US_TX_END`: the request was whole upstream.
@@ -111,7 +129,7 @@ pub enum Moment {
     ResponseStart,
     /// `DS_TX_END`: the answer was with the client.
     ResponseEnd,
-    /// A name that an extension might have set; none does.
+    /// A name that an extension might have set, and none does; `DS_CX_END` and `US_CX_END` of a connection that lasts longer than its streams.
     Never,
 }
 
@@ -120,6 +138,13 @@ impl Moment {
         match self {
             Moment::RequestStart => Some(info.started),
             Moment::RequestEnd => info.request_end,
+            Moment::HeadEnd => Some(info.head_end.unwrap_or(info.started)),
+            Moment::Accepted => info.connection.accepted,
+            Moment::HandshakeStart => info.connection.handshake.map(|(begun, _)| begun),
+            Moment::HandshakeEnd => info.connection.handshake.map(|(_, over)| over),
+            Moment::ConnectStart => info.upstream.as_ref().map(|u| u.begun),
+            Moment::ConnectEnd => info.upstream.as_ref().and_then(|u| u.connected),
+            Moment::UpstreamHandshakeEnd => info.upstream.as_ref().and_then(|u| u.secured),
             Moment::UpstreamStart => info.upstream_first_tx,
             Moment::UpstreamEnd => info.upstream_last_tx(),
             Moment::AnswerStart => info.upstream_first_rx,
@@ -187,6 +212,10 @@ pub enum Fact {
     Addresses,
     /// `…_EMAIL_SAN`
     Emails,
+    /// `…_ISSUER_SERIAL`
+    IssuerSerial,
+    /// `…_ISSUER_FINGERPRINT_256`
+    IssuerSha256,
     /// `…_CHAIN_FINGERPRINTS_1`
     ChainSha1,
     /// `…_CHAIN_FINGERPRINTS_256`
@@ -274,6 +303,13 @@ plain! {
     UpstreamTlsVersion = "UPSTREAM_TLS_VERSION", UpstreamTlsCipher = "UPSTREAM_TLS_CIPHER",
     DownstreamLocalAddressEndpointId = "DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID",
     DownstreamDirectLocalAddressEndpointId = "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID",
+    UpstreamConnectionId = "UPSTREAM_CONNECTION_ID", UpstreamConnectionIdsAttempted = "UPSTREAM_CONNECTION_IDS_ATTEMPTED",
+    UpstreamHostsAttempted = "UPSTREAM_HOSTS_ATTEMPTED", UpstreamHostsAttemptedWithoutPort = "UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT",
+    UpstreamRemoteAddressEndpointId = "UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID", UpstreamServerName = "UPSTREAM_SERVER_NAME",
+    UpstreamDetectedCloseType = "UPSTREAM_DETECTED_CLOSE_TYPE", DownstreamDetectedCloseType = "DOWNSTREAM_DETECTED_CLOSE_TYPE",
+    UpstreamLocalCloseReason = "UPSTREAM_LOCAL_CLOSE_REASON", DownstreamLocalCloseReason = "DOWNSTREAM_LOCAL_CLOSE_REASON",
+    UpstreamTlsGroup = "UPSTREAM_TLS_GROUP", DownstreamTlsGroup = "DOWNSTREAM_TLS_GROUP",
+    DownstreamHandshakeDuration = "DOWNSTREAM_HANDSHAKE_DURATION", RouteResolutionCount = "ROUTE_RESOLUTION_COUNT",
     ResponseCode = "RESPONSE_CODE", ResponseCodeDetails = "RESPONSE_CODE_DETAILS",
     ResponseFlags = "RESPONSE_FLAGS", ResponseFlagsLong = "RESPONSE_FLAGS_LONG",
     BytesReceived = "BYTES_RECEIVED", BytesSent = "BYTES_SENT",
@@ -313,9 +349,7 @@ impl Operator {
                 Wrote::Text
             }
             Operator::Header(source, name, alternative, length) => {
-                let value = context
-                    .headers(*source)
-                    .and_then(|headers| headers.get_name(name).or_else(|| alternative.as_ref().and_then(|other| headers.get_name(other))));
+                let value = context.headers(*source).and_then(|headers| either(headers, name, alternative.as_ref()));
                 put_cut(out, value, *length)
             }
             Operator::HeaderBytes(source) => number(out, context.headers(*source).map_or(0, HeaderList::byte_size) as u64),
@@ -324,9 +358,17 @@ impl Operator {
                 let path = path.map(|p| if *query { p } else { p.split(|b| *b == b'?').next().unwrap_or_default() });
                 put_cut(out, path, *length)
             }
-            Operator::Query(length) => {
+            Operator::Query(decode, length) => {
                 let path = context.request.and_then(|h| WhichPath::OriginalOrNow.of(h));
-                put_cut(out, path.and_then(|p| p.splitn(2, |b| *b == b'?').nth(1)), *length)
+                let query = path.and_then(|p| p.splitn(2, |b| *b == b'?').nth(1));
+                match query {
+                    Some(query) if *decode => put_cut(out, Some(&decoded(query)), *length),
+                    query => put_cut(out, query, *length),
+                }
+            }
+            Operator::WithoutQuery(name, alternative, length) => {
+                let value = context.request.and_then(|h| either(h, name, alternative.as_ref()));
+                put_cut(out, value.map(|v| v.split(|b| *b == b'?').next().unwrap_or_default()), *length)
             }
             Operator::QueryParam(name, length) => {
                 let query = context.request.and_then(|h| h.path().splitn(2, |b| *b == b'?').nth(1));
@@ -377,7 +419,8 @@ impl Operator {
                 }
                 Wrote::Absent
             }
-            Operator::HostName(port) => match (&context.info.host, context.info.upstream_host) {
+            Operator::HostNameAttempted(_) if context.info.upstream.is_none() => Wrote::Absent,
+            Operator::HostName(port) | Operator::HostNameAttempted(port) => match (&context.info.host, context.info.upstream_host) {
                 (Some(host), _) if !host.hostname.is_empty() => {
                     let (name, behind) = host.hostname.rsplit_once(':').unwrap_or((&host.hostname, ""));
                     let has_port = !behind.is_empty() && behind.bytes().all(|b| b.is_ascii_digit());
@@ -428,6 +471,8 @@ fn certificate(info: &StreamInfo, side: Side, shown: Shown, fact: &Fact, out: &m
         Fact::Uris => filled(&facts().uris.join(","), out),
         Fact::Emails => filled(&facts().emails.join(","), out),
         Fact::Addresses => filled(&facts().addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(","), out),
+        Fact::IssuerSerial => filled(tls.peer.get(1).map_or("", |issuer| &issuer.facts().serial), out),
+        Fact::IssuerSha256 => filled(&tls.peer.get(1).map(Certificate::sha256).unwrap_or_default(), out),
         Fact::ChainSha1 => filled(&tls.peer.iter().map(Certificate::sha1).collect::<Vec<_>>().join(","), out),
         Fact::ChainSha256 => filled(&tls.peer.iter().map(Certificate::sha256).collect::<Vec<_>>().join(","), out),
         Fact::ChainSerials => filled(&tls.peer.iter().map(|c| &*c.facts().serial).collect::<Vec<_>>().join(","), out),
@@ -542,6 +587,32 @@ impl Plain {
             Plain::UpstreamConnectionPoolReadyDuration => info.pool_wait.map_or(Wrote::Absent, |wait| number(out, wait.as_millis() as u64)),
             Plain::UpstreamTlsVersion => filled(out, upstream_tls.map(|t| t.version)),
             Plain::UpstreamTlsCipher => filled(out, upstream_tls.map(|t| t.cipher)),
+            Plain::UpstreamConnectionId => number(out, info.upstream.as_ref().map_or(0, |u| u.id)),
+            // As in Envoy of the last attempt only: each one begins a list of its own.
+            Plain::UpstreamConnectionIdsAttempted => info.upstream.as_ref().map_or(Wrote::Absent, |u| {
+                put_number(out, u.id);
+                Wrote::Text
+            }),
+            Plain::UpstreamHostsAttempted => address(out, connected(info)),
+            Plain::UpstreamHostsAttemptedWithoutPort => ip(out, connected(info)),
+            Plain::UpstreamRemoteAddressEndpointId => info.upstream.as_ref().map_or(Wrote::Absent, |_| Wrote::Text),
+            Plain::UpstreamServerName => filled(out, upstream_tls.and_then(|t| t.sni.as_deref())),
+            // A stream's line is written before its connection closes, so that there is nothing to tell of that, as in Envoy.
+            Plain::DownstreamDetectedCloseType => text(out, Some("Normal")),
+            Plain::UpstreamDetectedCloseType => text(out, info.host.as_ref().map(|_| "Normal")),
+            Plain::UpstreamLocalCloseReason | Plain::DownstreamLocalCloseReason => Wrote::Absent,
+            Plain::UpstreamTlsGroup => filled(out, upstream_tls.map(|t| t.group)),
+            Plain::DownstreamTlsGroup => filled(out, tls.map(|t| t.group)),
+            // Reckoned from the begin of the stream, so mostly negative.
+            Plain::DownstreamHandshakeDuration => info.connection.handshake.map_or(Wrote::Absent, |(_, over)| {
+                let before = info.started.saturating_duration_since(over).as_millis() as u64;
+                if before > 0 {
+                    out.push(b'-');
+                    return number(out, before);
+                }
+                number(out, over.saturating_duration_since(info.started).as_millis() as u64)
+            }),
+            Plain::RouteResolutionCount => number(out, info.route_resolutions.into()),
             Plain::ResponseCode => number(out, info.status.into()),
             Plain::ResponseCodeDetails => text(out, info.detail.as_deref()),
             Plain::ResponseFlags => joined(out, info.flags.short_names()),
@@ -607,6 +678,34 @@ fn without_spaces(out: &mut Vec<u8>, value: Option<&str>) -> Wrote {
     let wrote = text(out, value.filter(|v| !v.is_empty()));
     out[at..].iter_mut().filter(|b| **b == b' ').for_each(|b| *b = b'_');
     wrote
+}
+
+/// A header, or another one where there is none.
+fn either<'h>(headers: &'h HeaderList, name: &HeaderName, alternative: Option<&HeaderName>) -> Option<&'h [u8]> {
+    headers.get_name(name).or_else(|| headers.get_name(alternative?))
+}
+
+/// A query with its escapes decoded as Envoy decodes them: only to what is printable and means nothing in markup; a percent sign that begins none is lost.
+fn decoded(query: &[u8]) -> Vec<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|d| d as u8);
+    let mut out = Vec::with_capacity(query.len());
+    let mut rest = query;
+    while let Some((&first, behind)) = rest.split_first() {
+        rest = behind;
+        match (first, behind) {
+            (b'%', [high, low, ..]) => {
+                let Some(byte) = digit(*high).zip(digit(*low)).map(|(high, low)| high << 4 | low) else { continue };
+                if matches!(byte, b'!'..=b'~') && !b"\"<>\\^{|}".contains(&byte) {
+                    out.push(byte);
+                } else {
+                    out.extend_from_slice(&[b'%', *high, *low]);
+                }
+                rest = &behind[2..];
+            }
+            _ => out.push(first),
+        }
+    }
+    out
 }
 
 /// Writes at most `length` bytes of a value.

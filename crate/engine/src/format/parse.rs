@@ -7,6 +7,13 @@ use super::{
 };
 use crate::http::header::HeaderName;
 
+/// Formatter extensions that a format may use beside Envoy's own operators.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Formatters {
+    /// `envoy.formatter.req_without_query`
+    pub req_without_query: bool,
+}
+
 /// A piece of a format.
 #[derive(Clone, Debug)]
 pub enum Piece {
@@ -22,51 +29,27 @@ const NOT_IMPLEMENTED: &[&str] = &[
     "DOWNSTREAM_CX_RTT",
     "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED",
     "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT",
-    "DOWNSTREAM_DETECTED_CLOSE_TYPE",
-    "DOWNSTREAM_HANDSHAKE_DURATION",
     "DOWNSTREAM_HEADER_BYTES_RECEIVED",
     "DOWNSTREAM_HEADER_BYTES_SENT",
-    "DOWNSTREAM_LOCAL_CLOSE_REASON",
     "DOWNSTREAM_LOCAL_OTHERNAME_SAN",
-    "DOWNSTREAM_PEER_ISSUER_FINGERPRINT_256",
-    "DOWNSTREAM_PEER_ISSUER_SERIAL",
     "DOWNSTREAM_PEER_OTHERNAME_SAN",
-    "DOWNSTREAM_TLS_GROUP",
     "DOWNSTREAM_TLS_SESSION_ID",
     "DOWNSTREAM_WIRE_BYTES_RECEIVED",
     "DOWNSTREAM_WIRE_BYTES_SENT",
-    "DYNAMIC_MODULE",
-    "EMIT_TIME_LOCAL",
-    "FILE_CONTENT",
-    "REQ_WITHOUT_QUERY",
-    "ROUTE_RESOLUTION_COUNT",
     "ROUTE_RESOLUTION_TIME_US",
-    "SECRET",
-    "START_TIME_LOCAL",
     "TLS_JA3_FINGERPRINT",
     "TLS_JA4_FINGERPRINT",
-    "UPSTREAM_CONNECTION_ID",
-    "UPSTREAM_CONNECTION_IDS_ATTEMPTED",
     "UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED",
     "UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT",
-    "UPSTREAM_DETECTED_CLOSE_TYPE",
     "UPSTREAM_HEADER_BYTES_RECEIVED",
     "UPSTREAM_HEADER_BYTES_SENT",
-    "UPSTREAM_HOSTS_ATTEMPTED",
-    "UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT",
-    "UPSTREAM_HOST_NAMES_ATTEMPTED",
-    "UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT",
-    "UPSTREAM_LOCAL_CLOSE_REASON",
-    "UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID",
-    "UPSTREAM_SERVER_NAME",
-    "UPSTREAM_TLS_GROUP",
     "UPSTREAM_TLS_SESSION_ID",
     "UPSTREAM_WIRE_BYTES_RECEIVED",
     "UPSTREAM_WIRE_BYTES_SENT",
 ];
 
 /// Parses a whole format.
-pub fn parse(format: &str) -> Result<Vec<Piece>, FormatError> {
+pub fn parse(format: &str, formatters: Formatters) -> Result<Vec<Piece>, FormatError> {
     let mut pieces: Vec<Piece> = Vec::new();
     let mut literal = Vec::new();
     let mut at = 0;
@@ -85,7 +68,7 @@ pub fn parse(format: &str) -> Result<Vec<Piece>, FormatError> {
                 position: at,
                 message: "no valid command here: expected %OPERATOR%, %OPERATOR(argument)% or %OPERATOR(argument):length%; write %% for a percent sign".into(),
             })?;
-            let operator = command.compile().map_err(|message| FormatError { position: at, message })?;
+            let operator = command.compile(formatters).map_err(|message| FormatError { position: at, message })?;
             if !literal.is_empty() {
                 pieces.push(Piece::Literal(std::mem::take(&mut literal)));
             }
@@ -133,7 +116,7 @@ impl Command<'_> {
         })
     }
 
-    fn compile(&self) -> Result<Operator, String> {
+    fn compile(&self, formatters: Formatters) -> Result<Operator, String> {
         let name = self.name;
         let argument = self.argument.filter(|a| !a.is_empty());
         let required = || argument.ok_or_else(|| format!("{name} requires parameters"));
@@ -152,10 +135,11 @@ impl Command<'_> {
                 let (main, alternative) = header_names(required()?, source)?;
                 Ok(Operator::Header(source, main, alternative, self.length))
             }
-            ("START_TIME" | "EMIT_TIME", _) => {
+            ("START_TIME" | "EMIT_TIME" | "START_TIME_LOCAL" | "EMIT_TIME_LOCAL", _) => {
                 no_length()?;
-                let format = TimeFormat::parse(argument.unwrap_or_default())?;
-                Ok(if name == "START_TIME" { Operator::StartTime(format) } else { Operator::EmitTime(format) })
+                let format = argument.unwrap_or_default();
+                let format = if name.ends_with("_LOCAL") { TimeFormat::parse_local(format) } else { TimeFormat::parse(format) }?;
+                Ok(if name.starts_with("START") { Operator::StartTime(format) } else { Operator::EmitTime(format) })
             }
             ("GRPC_STATUS", _) => {
                 no_length()?;
@@ -176,8 +160,8 @@ impl Command<'_> {
                 Ok(Operator::Path { which: which_path(which)?, query, length: self.length })
             }
             ("QUERY_PARAMS", _) => match argument.unwrap_or("ORIG") {
-                "ORIG" => Ok(Operator::Query(self.length)),
-                "DECODED" => Err("QUERY_PARAMS(DECODED) is not implemented".into()),
+                "ORIG" => Ok(Operator::Query(false, self.length)),
+                "DECODED" => Ok(Operator::Query(true, self.length)),
                 other => Err(format!("Invalid QUERY_PARAMS option: '{other}', only 'ORIG'/'DECODED' are allowed")),
             },
             ("QUERY_PARAM", _) => Ok(Operator::QueryParam(required()?.into(), self.length)),
@@ -200,9 +184,18 @@ impl Command<'_> {
                 no_length()?;
                 between(required()?)
             }
-            ("COALESCE", _) => coalesce(required()?, self.length),
+            ("COALESCE", _) => coalesce(required()?, self.length, formatters),
             ("UPSTREAM_HOST_NAME" | "UPSTREAM_HOST_NAME_WITHOUT_PORT", _) if self.argument.is_none() && self.length.is_none() => {
                 Ok(Operator::HostName(name == "UPSTREAM_HOST_NAME"))
+            }
+            ("UPSTREAM_HOST_NAMES_ATTEMPTED" | "UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT", _)
+                if self.argument.is_none() && self.length.is_none() =>
+            {
+                Ok(Operator::HostNameAttempted(name == "UPSTREAM_HOST_NAMES_ATTEMPTED"))
+            }
+            ("REQ_WITHOUT_QUERY", _) if formatters.req_without_query => {
+                let (main, alternative) = header_names(argument.unwrap_or_default(), Source::Request)?;
+                Ok(Operator::WithoutQuery(main, alternative, self.length))
             }
             (_, None) if !NOT_IMPLEMENTED.contains(&name) && certificate(name, "")?.is_some() => {
                 no_length()?;
@@ -271,14 +264,20 @@ fn moment(name: &str) -> Result<Moment, String> {
         "US_RX_END" => Moment::AnswerEnd,
         "DS_TX_BEG" => Moment::ResponseStart,
         "DS_TX_END" => Moment::ResponseEnd,
-        "US_CX_BEG" | "US_CX_END" | "US_HS_END" | "US_RX_BODY_BEG" | "DS_CX_BEG" | "DS_CX_END" | "DS_HS_BEG" | "DS_HS_END"
-        | "DS_RX_HDR_END" => return Err(format!("the time point {name} is not implemented")),
+        "DS_RX_HDR_END" => Moment::HeadEnd,
+        "DS_CX_BEG" => Moment::Accepted,
+        "DS_HS_BEG" => Moment::HandshakeStart,
+        "DS_HS_END" => Moment::HandshakeEnd,
+        "US_CX_BEG" => Moment::ConnectStart,
+        "US_CX_END" => Moment::ConnectEnd,
+        "US_HS_END" => Moment::UpstreamHandshakeEnd,
+        "US_RX_BODY_BEG" => return Err(format!("the time point {name} is not implemented")),
         _ => Moment::Never,
     })
 }
 
 /// `{"operators": ["NAME", {"command": "NAME", "param": "…", "max_length": 5}, …]}`
-fn coalesce(argument: &str, length: Option<usize>) -> Result<Operator, String> {
+fn coalesce(argument: &str, length: Option<usize>, formatters: Formatters) -> Result<Operator, String> {
     let invalid = |what: &str| format!("COALESCE: {what}");
     let json: serde_json::Value = serde_json::from_str(argument).map_err(|e| invalid(&format!("invalid JSON: {e}")))?;
     let list = json.get("operators").and_then(|o| o.as_array()).filter(|o| !o.is_empty());
@@ -292,7 +291,7 @@ fn coalesce(argument: &str, length: Option<usize>) -> Result<Operator, String> {
                 (name, entry.get("param").and_then(|p| p.as_str()), length)
             }
         };
-        Command { name, argument, length, len: 0 }.compile()
+        Command { name, argument, length, len: 0 }.compile(formatters)
     };
     Ok(Operator::First(list.iter().map(one).collect::<Result<_, _>>()?, length))
 }
@@ -318,6 +317,8 @@ fn certificate(name: &str, argument: &str) -> Result<Option<Operator>, String> {
         (Side::Downstream, "PEER", "SERIAL") => Fact::Serial,
         (Side::Downstream, "PEER", "FINGERPRINT_1") => Fact::Sha1,
         (Side::Downstream, "PEER", "FINGERPRINT_256") => Fact::Sha256,
+        (Side::Downstream, "PEER", "ISSUER_SERIAL") => Fact::IssuerSerial,
+        (Side::Downstream, "PEER", "ISSUER_FINGERPRINT_256") => Fact::IssuerSha256,
         (Side::Downstream, "PEER", "CHAIN_FINGERPRINTS_1") => Fact::ChainSha1,
         (Side::Downstream, "PEER", "CHAIN_FINGERPRINTS_256") => Fact::ChainSha256,
         (Side::Downstream, "PEER", "CHAIN_SERIALS") => Fact::ChainSerials,

@@ -29,6 +29,8 @@ fn info() -> StreamInfo {
         tlvs: Vec::new(),
         id: 4,
         entrance: None,
+        accepted: None,
+        handshake: None,
     };
     let mut info = StreamInfo::new(Rc::new(connection), Protocol::Http11, 1);
     info.start = UNIX_EPOCH + Duration::from_millis(1_795_510_909_778);
@@ -38,7 +40,14 @@ fn info() -> StreamInfo {
     let after = |ms: u64| Some(info.started + Duration::from_micros(ms * 1_000 + 999));
     (info.request_end, info.upstream_first_rx, info.end) = (after(0), after(1), after(1));
     info.upstream_host = Some(address("127.0.0.1:19081"));
-    info.upstream = Some(Rc::new(UpstreamConnection { local: address("[::1]:50348"), tls: None }));
+    info.upstream = Some(Rc::new(UpstreamConnection {
+        id: 9,
+        local: address("[::1]:50348"),
+        begun: info.started,
+        connected: None,
+        secured: None,
+        tls: None,
+    }));
     info.cluster = Some(Arc::new(Cluster::new("app", Settings::default(), &Store::new(), None)));
     info.attempts = 1;
     info
@@ -81,7 +90,7 @@ fn text(format: &str) -> String {
 
 fn json_of(context: &Context<'_>, template: &str, omit: bool) -> String {
     let mut out = Vec::new();
-    JsonProgram::compile(&serde_json::from_str(template).unwrap(), omit).unwrap().write(context, &mut out);
+    JsonProgram::compile(&serde_json::from_str(template).unwrap(), omit, Formatters::default()).unwrap().write(context, &mut out);
     String::from_utf8(out).unwrap()
 }
 

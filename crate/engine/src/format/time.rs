@@ -1,9 +1,11 @@
-//! Time formats: strftime conversions, fractions of a second, and the default `%Y-%m-%dT%H:%M:%E3SZ`; always UTC.
+//! Time formats: strftime conversions, fractions of a second, and the default `%Y-%m-%dT%H:%M:%E3SZ`; in UTC or in the machine's time zone.
 
 use std::{
     cell::Cell,
     time::{SystemTime, UNIX_EPOCH},
 };
+
+use jiff::{Timestamp, tz::TimeZone};
 
 use super::put_number;
 
@@ -13,7 +15,11 @@ const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday",
 
 /// A parsed time format.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TimeFormat(Vec<Item>);
+pub struct TimeFormat {
+    items: Vec<Item>,
+    /// Absent for UTC.
+    zone: Option<TimeZone>,
+}
 
 #[derive(Clone, Debug, PartialEq)]
 enum Item {
@@ -24,6 +30,10 @@ enum Item {
     Field(char),
     /// `%s`.
     EpochSeconds,
+    /// `%z`, `%Ez`, `%E*z`.
+    Offset(OffsetForm),
+    /// `%Z`.
+    ZoneName,
     /// `%f`, `%3f`: digits of the fraction.
     Fraction(usize),
     /// `%E*f`: the fraction without trailing zeros.
@@ -35,9 +45,36 @@ enum Item {
     Year4,
 }
 
+/// How a distance from UTC is written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum OffsetForm {
+    /// `+0000`
+    Plain,
+    /// `+00:00`
+    Minutes,
+    /// `+00:00:00`
+    Seconds,
+}
+
+impl OffsetForm {
+    fn write(self, offset: i64, out: &mut Vec<u8>) {
+        let distance = offset.abs();
+        out.push(if offset < 0 { b'-' } else { b'+' });
+        put_padded(out, distance / 3_600, 2, b'0');
+        if self != OffsetForm::Plain {
+            out.push(b':');
+        }
+        put_padded(out, distance / 60 % 60, 2, b'0');
+        if self == OffsetForm::Seconds {
+            out.push(b':');
+            put_padded(out, distance % 60, 2, b'0');
+        }
+    }
+}
+
 impl Default for TimeFormat {
     fn default() -> TimeFormat {
-        TimeFormat(vec![Item::Iso])
+        TimeFormat { items: vec![Item::Iso], zone: None }
     }
 }
 
@@ -70,8 +107,14 @@ impl TimeFormat {
         }
         match items.iter().any(|i| matches!(i, Item::Literal(l) if l.contains(['\n', '\r', '\0']))) {
             true => Err("a time format must not contain a line break".into()),
-            false => Ok(TimeFormat(items)),
+            false => Ok(TimeFormat { items, zone: None }),
         }
+    }
+
+    /// The same in the machine's time zone: `TZ`, or `/etc/localtime` as it is now.
+    pub fn parse_local(format: &str) -> Result<TimeFormat, String> {
+        let format = if format.is_empty() { "%Y-%m-%dT%H:%M:%E3S%z" } else { format };
+        Ok(TimeFormat { zone: Some(TimeZone::system()), ..TimeFormat::parse(format)? })
     }
 
     /// Writes `time` behind `out`.
@@ -84,8 +127,12 @@ impl TimeFormat {
                 (-(back.as_secs() as i64) - i64::from(nanos > 0), (1_000_000_000 - nanos) % 1_000_000_000)
             }
         };
+        let zone = self.zone.as_ref().and_then(|zone| Some(zone.to_offset_info(Timestamp::from_second(seconds).ok()?)));
+        let offset = zone.as_ref().map_or(0, |zone| i64::from(zone.offset().seconds()));
+        let local = seconds + offset;
+        let name = || zone.as_ref().map_or("UTC", |zone| zone.abbreviation());
         let mut fields = None;
-        for item in &self.0 {
+        for item in &self.items {
             match item {
                 Item::Literal(text) => out.extend_from_slice(text.as_bytes()),
                 Item::Iso => iso(seconds, nanos, out),
@@ -93,21 +140,23 @@ impl TimeFormat {
                 Item::Fraction(digits) => fraction(nanos, *digits, out),
                 Item::FractionTrimmed => trimmed(nanos, out),
                 Item::Seconds(digits) => {
-                    put_padded(out, seconds.rem_euclid(60), 2, b'0');
+                    put_padded(out, local.rem_euclid(60), 2, b'0');
                     if *digits > 0 {
                         out.push(b'.');
                         fraction(nanos, *digits, out);
                     }
                 }
                 Item::SecondsTrimmed => {
-                    put_padded(out, seconds.rem_euclid(60), 2, b'0');
+                    put_padded(out, local.rem_euclid(60), 2, b'0');
                     if nanos > 0 {
                         out.push(b'.');
                         trimmed(nanos, out);
                     }
                 }
-                Item::Year4 => put_padded(out, fields.get_or_insert_with(|| Fields::of(seconds)).year, 4, b'0'),
-                Item::Field(c) => fields.get_or_insert_with(|| Fields::of(seconds)).write(*c, out),
+                Item::Year4 => put_padded(out, fields.get_or_insert_with(|| Fields::of(local)).year, 4, b'0'),
+                Item::Offset(form) => form.write(offset, out),
+                Item::ZoneName => out.extend_from_slice(name().as_bytes()),
+                Item::Field(c) => fields.get_or_insert_with(|| Fields::of(local)).write(*c, out),
             }
         }
     }
@@ -122,6 +171,8 @@ fn conversion(text: &str) -> (Option<Item>, usize) {
         't' => (Some(Item::Literal("\t".into())), 1),
         'n' => (Some(Item::Literal("\n".into())), 1),
         's' => (Some(Item::EpochSeconds), 1),
+        'z' => (Some(Item::Offset(OffsetForm::Plain)), 1),
+        'Z' => (Some(Item::ZoneName), 1),
         'f' => (Some(Item::Fraction(9)), 1),
         '1'..='9' if text[1..].starts_with('f') => (Some(Item::Fraction(first as usize - '0' as usize)), 2),
         'E' => extended(&text[1..]),
@@ -130,7 +181,7 @@ fn conversion(text: &str) -> (Option<Item>, usize) {
             Some(c) if "deHImMSuUVwWy".contains(c) => (Some(Item::Field(c)), 2),
             _ => (None, 1),
         },
-        c if "aAbBcCdDeFgGhHIjklmMpPrRSTuUVwWxXyYzZ".contains(c) => (Some(Item::Field(c)), 1),
+        c if "aAbBcCdDeFgGhHIjklmMpPrRSTuUVwWxXyY".contains(c) => (Some(Item::Field(c)), 1),
         c => (None, c.len_utf8()),
     }
 }
@@ -143,8 +194,8 @@ fn extended(text: &str) -> (Option<Item>, usize) {
         return (Some(Item::Field(c)), 2);
     }
     for (name, item) in [
-        ("z", Item::Literal("+00:00".into())),
-        ("*z", Item::Literal("+00:00:00".into())),
+        ("z", Item::Offset(OffsetForm::Minutes)),
+        ("*z", Item::Offset(OffsetForm::Seconds)),
         ("*S", Item::SecondsTrimmed),
         ("*f", Item::FractionTrimmed),
         ("4Y", Item::Year4),
@@ -164,7 +215,6 @@ fn extended(text: &str) -> (Option<Item>, usize) {
 
 /// A moment taken apart.
 struct Fields {
-    epoch: i64,
     year: i64,
     /// 1 to 12.
     month: i64,
@@ -196,7 +246,6 @@ impl Fields {
         let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
         const BEFORE: [i64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
         Fields {
-            epoch,
             year,
             month,
             day,
@@ -264,7 +313,6 @@ impl Fields {
             'M' => put_padded(out, self.minute, 2, b'0'),
             'p' => out.extend_from_slice(if self.hour < 12 { b"AM" } else { b"PM" }),
             'P' => out.extend_from_slice(if self.hour < 12 { b"am" } else { b"pm" }),
-            's' => put_signed(out, self.epoch),
             'S' => put_padded(out, self.second, 2, b'0'),
             'u' => put_signed(out, (self.weekday + 6) % 7 + 1),
             'U' => put_padded(out, (self.year_day + 7 - self.weekday) / 7, 2, b'0'),
@@ -273,8 +321,6 @@ impl Fields {
             'W' => put_padded(out, (self.year_day + 7 - (self.weekday + 6) % 7) / 7, 2, b'0'),
             'y' => put_padded(out, self.year.rem_euclid(100), 2, b'0'),
             'Y' => put_signed(out, self.year),
-            'z' => out.extend_from_slice(b"+0000"),
-            'Z' => out.extend_from_slice(b"UTC"),
             // `conversion` lets no other character through.
             _ => {}
         }
@@ -381,6 +427,21 @@ mod tests {
         ] {
             assert_eq!(at("%G-%V %j %U %W %a", epoch, 0), expected);
         }
+    }
+
+    #[test]
+    fn a_time_zone_shifts_every_field_but_the_epoch() {
+        let zone = TimeZone::posix("AAA5:30BBB,M3.2.0,M11.1.0").unwrap();
+        for (seconds, expected) in [
+            (1_795_510_889, "2026-11-24 03:31:29 24/11/26 -0530 -05:30 -05:30:00 AAA 1795510889 29.5"),
+            (1_782_864_000, "2026-06-30 19:30:00 30/06/26 -0430 -04:30 -04:30:00 BBB 1782864000 00.5"),
+        ] {
+            let format = TimeFormat::parse("%F %T %d/%m/%y %z %Ez %E*z %Z %s %E*S").unwrap();
+            let mut out = Vec::new();
+            TimeFormat { zone: Some(zone.clone()), ..format }.write(UNIX_EPOCH + Duration::new(seconds, 500_000_000), &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+        assert!(TimeFormat::parse_local("%n").is_err());
     }
 
     #[test]

@@ -34,6 +34,8 @@ fn connection(remote: &str) -> ConnectionInfo {
         tlvs: Vec::new(),
         id: 1,
         entrance: None,
+        accepted: None,
+        handshake: None,
     }
 }
 

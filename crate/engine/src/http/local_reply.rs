@@ -314,6 +314,8 @@ mod tests {
             tlvs: Vec::new(),
             id: 1,
             entrance: None,
+            accepted: None,
+            handshake: None,
         };
         StreamInfo::new(std::rc::Rc::new(connection), Protocol::Http11, 1)
     }

@@ -95,6 +95,8 @@ mod tests {
             tlvs: Vec::new(),
             id: 1,
             entrance: None,
+            accepted: None,
+            handshake: None,
         };
         let mut info = StreamInfo::new(connection.into(), crate::stream_info::Protocol::Http11, 0);
         flags.iter().for_each(|flag| info.flags.insert(*flag));

@@ -270,6 +270,7 @@ async fn begin(
     peer: SocketAddr,
     mut listening: Listening,
 ) -> Option<(Transport, Connection)> {
+    let accepted = Instant::now();
     let own = stream.local_addr().ok()?;
     let mut opening = Opening { greeting: Some(Greeting::Raw(stream)), ahead: BytesMut::new(), remote: peer, local: own, tlvs: Vec::new() };
     if !listener.filters.is_empty() {
@@ -312,6 +313,7 @@ async fn begin(
         listener.stats.no_filter_chain_match().inc();
         return None;
     };
+    let begun = Instant::now();
     let secured = limited(&mut listening, chain.handshake_timeout, secure(&chain, greeting, ahead)).await;
     let (transport, tls) = match secured {
         Limited::Done(Ok(secured)) => secured,
@@ -331,9 +333,11 @@ async fn begin(
             remote,
             local,
             local_restored: local != own,
+            handshake: tls.as_ref().map(|_| (begun, Instant::now())),
             tls,
             tlvs,
             id: worker.connection_id(),
+            accepted: Some(accepted),
             entrance: Some(chain.entrance.clone()),
         }),
         worker,

@@ -25,6 +25,8 @@ pub(crate) fn info() -> StreamInfo {
         tlvs: Vec::new(),
         id: 1,
         entrance: None,
+        accepted: None,
+        handshake: None,
     };
     let mut info = StreamInfo::new(Rc::new(connection), Protocol::Http11, 1);
     info.start = SystemTime::UNIX_EPOCH;

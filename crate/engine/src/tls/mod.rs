@@ -112,6 +112,7 @@ pub fn info(connection: &rustls::CommonState, sni: Option<&str>, local: Option<A
             _ => "",
         },
         cipher: suite.map_or("", names::openssl),
+        group: connection.negotiated_key_exchange_group().map_or("", |group| names::group(group.name())),
         peer: connection.peer_certificates().unwrap_or_default().iter().map(|c| Certificate::new(c.clone().into_owned())).collect(),
         local,
         ..TlsInfo::default()

@@ -96,6 +96,8 @@ fn lifetime(cluster: &Cluster, host: &Host) -> Option<Duration> {
 
 /// How a connection begins.
 pub struct Greeting<'a> {
+    /// The number of the connection.
+    pub id: u64,
     /// Bytes that go before everything else: a PROXY protocol header.
     pub preface: Option<&'a Preface>,
     /// The server name that its TLS asks for, in place of the configured one.
@@ -115,12 +117,12 @@ pub async fn connect(
     let opened = Instant::now();
     stats.upstream_cx_total().inc();
     stats.upstream_cx_active().inc();
-    let address = host.address();
+    let (address, id) = (host.address(), greeting.id);
     // Made before the attempt, so that its drop takes the counts back however the attempt ends.
     let mut meta = Connected {
         cluster: cluster.clone(),
         host: host.clone(),
-        facts: Rc::new(UpstreamConnection { local: address, tls: None }),
+        facts: Rc::new(UpstreamConnection { id, local: address, begun: opened, connected: None, secured: None, tls: None }),
         opened,
         lifetime: lifetime(cluster, host),
         by_peer: Cell::new(false),
@@ -131,9 +133,11 @@ pub async fn connect(
     };
     let made = tokio::time::timeout(cluster.settings.connect_timeout, open(cluster, address, greeting)).await;
     let failure = match made {
-        Ok(Ok((transport, tls))) => {
+        Ok(Ok((transport, tls, connected))) => {
             stats.upstream_cx_connect_ms().record(opened.elapsed().as_millis() as u64);
-            meta.facts = Rc::new(UpstreamConnection { local: transport.tcp().local_addr().unwrap_or(address), tls });
+            let local = transport.tcp().local_addr().unwrap_or(address);
+            let secured = tls.as_ref().map(|_| Instant::now());
+            meta.facts = Rc::new(UpstreamConnection { id, local, begun: opened, connected: Some(connected), secured, tls });
             return Ok((transport, meta));
         }
         Ok(Err(failure)) => failure,
@@ -151,8 +155,9 @@ pub async fn connect(
     Err(failure)
 }
 
-async fn open(cluster: &Cluster, address: SocketAddr, greeting: Greeting<'_>) -> Result<(Transport, Option<TlsInfo>), Failure> {
+async fn open(cluster: &Cluster, address: SocketAddr, greeting: Greeting<'_>) -> Result<(Transport, Option<TlsInfo>, Instant), Failure> {
     let mut stream = dial(cluster, address).await?;
+    let connected = Instant::now();
     // Small writes go out at once, as from Envoy; both calls can only fail on a socket that is already gone.
     let _ = stream.set_nodelay(true);
     if let Some(keepalive) = &cluster.settings.tcp_keepalive {
@@ -170,11 +175,11 @@ async fn open(cluster: &Cluster, address: SocketAddr, greeting: Greeting<'_>) ->
         }
     }
     match &cluster.settings.tls {
-        None => Ok((Transport::raw(stream), None)),
+        None => Ok((Transport::raw(stream), None, connected)),
         Some(context) => {
             let secured = context.connect(stream, greeting.server_name, greeting.spoken == Spoken::Http2).await;
             let secured = secured.map_err(|e| Failure::Connect(e.to_string()));
-            secured.map(|(transport, tls)| (transport, Some(tls)))
+            secured.map(|(transport, tls)| (transport, Some(tls), connected))
         }
     }
 }

@@ -29,6 +29,7 @@ use crate::{
     snapshot::Snapshot,
     stream_info::StreamInfo,
     transport::{Transport, proxy_protocol::Preface},
+    worker::ConnectionIds,
 };
 
 /// `max_response_headers_kb` where it is not set: Envoy's default differs by protocol.
@@ -36,18 +37,25 @@ const MAX_HTTP1_HEAD: usize = 80 * 1024;
 const MAX_HTTP2_HEAD: usize = 60 * 1024;
 
 /// The pools of one worker.
-#[derive(Default)]
-pub struct Pools(RefCell<HashMap<HostKey, Rc<HostPool>>>);
+pub struct Pools {
+    ids: ConnectionIds,
+    pools: RefCell<HashMap<HostKey, Rc<HostPool>>>,
+}
 
 impl Pools {
+    /// No pools yet; their connections get these numbers.
+    pub fn new(ids: ConnectionIds) -> Pools {
+        Pools { ids, pools: RefCell::default() }
+    }
+
     /// The pool of a host, of the connections that fit what the stream's request asks for; made at its first use.
     pub fn of(&self, cluster: &Arc<Cluster>, host: &Arc<Host>, stream: &Stream) -> Rc<HostPool> {
         let demand = Demand::of(&cluster.settings, stream);
-        match self.0.borrow_mut().entry((Arc::as_ptr(cluster) as usize, host.id, demand)) {
+        match self.pools.borrow_mut().entry((Arc::as_ptr(cluster) as usize, host.id, demand)) {
             Entry::Occupied(entry) => entry.get().clone(),
             Entry::Vacant(entry) => {
                 let special = entry.key().2.as_deref().map(|demand| Special::new(&cluster.settings, demand, &stream.info));
-                entry.insert(Rc::new(HostPool::new(cluster, host, special))).clone()
+                entry.insert(Rc::new(HostPool::new(cluster, host, special, self.ids.clone()))).clone()
             }
         }
     }
@@ -55,7 +63,7 @@ impl Pools {
     /// Closes the pools of clusters that the snapshot does not have and of hosts that have left. Requests under way keep
     /// their connections.
     pub fn prune(&self, snapshot: &Snapshot) {
-        self.0.borrow_mut().retain(|_, pool| {
+        self.pools.borrow_mut().retain(|_, pool| {
             let current = snapshot.cluster(&pool.cluster.name).is_some_and(|c| Arc::ptr_eq(c, &pool.cluster));
             let stays = current && pool.cluster.hosts().contains(&pool.host);
             if !stays {
@@ -67,7 +75,7 @@ impl Pools {
 
     /// Drops idle connections that the peer has closed or that were idle for too long.
     pub fn sweep(&self) {
-        self.0.borrow_mut().retain(|_, pool| {
+        self.pools.borrow_mut().retain(|_, pool| {
             pool.sweep();
             // Clients choose what they ask for: no pool of one is kept without a connection.
             pool.special.is_none() || Rc::strong_count(pool) > 1 || pool.live.get() > 0 || !pool.h2.borrow().is_empty()
@@ -99,6 +107,7 @@ pub struct HostPool {
     cluster: Arc<Cluster>,
     host: Arc<Host>,
     special: Option<Special>,
+    ids: ConnectionIds,
     #[allow(clippy::vec_box, reason = "a connection moves in and out with every request; the box keeps that a pointer")]
     idle: RefCell<Vec<Box<h1::Connection>>>,
     /// HTTP/1 connections, idle and at work.
@@ -116,11 +125,12 @@ pub struct HostPool {
 }
 
 impl HostPool {
-    fn new(cluster: &Arc<Cluster>, host: &Arc<Host>, special: Option<Special>) -> HostPool {
+    fn new(cluster: &Arc<Cluster>, host: &Arc<Host>, special: Option<Special>, ids: ConnectionIds) -> HostPool {
         HostPool {
             cluster: cluster.clone(),
             host: host.clone(),
             special,
+            ids,
             idle: RefCell::default(),
             live: Cell::new(0),
             waiting: RefCell::default(),
@@ -189,6 +199,7 @@ impl HostPool {
     async fn connect(&self, permit: Permit, spoken: Spoken) -> Result<(Transport, connect::Connected), Failure> {
         let special = self.special.as_ref();
         let greeting = connect::Greeting {
+            id: self.ids.next(),
             preface: special.and_then(|s| s.preface.as_ref()),
             server_name: special.and_then(|s| s.server_name.as_deref()),
             spoken,

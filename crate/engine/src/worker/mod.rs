@@ -121,12 +121,30 @@ struct Duty {
     snapshot: RefCell<Arc<Snapshot>>,
     /// The listeners, each with a handle of its socket, so that its queue outlives a panic too.
     listening: RefCell<HashMap<Arc<str>, (Arc<Listener>, std::net::TcpListener)>>,
-    next_connection: Cell<u64>,
+    connection_ids: ConnectionIds,
+}
+
+/// Gives the connections of a worker their numbers, those of clients and of upstreams alike.
+#[derive(Clone)]
+pub struct ConnectionIds(Rc<Cell<u64>>);
+
+impl ConnectionIds {
+    fn new(worker: usize) -> ConnectionIds {
+        ConnectionIds(Rc::new(Cell::new(worker as u64)))
+    }
+
+    /// A number that no connection of this proxy had before.
+    pub fn next(&self) -> u64 {
+        let id = self.0.get();
+        // Workers' numbers interleave; 4096 is more than there are workers.
+        self.0.set(id + 4096);
+        id
+    }
 }
 
 impl Duty {
     fn new(index: usize) -> Duty {
-        Duty { snapshot: RefCell::default(), listening: RefCell::default(), next_connection: Cell::new(index as u64) }
+        Duty { snapshot: RefCell::default(), listening: RefCell::default(), connection_ids: ConnectionIds::new(index) }
     }
 }
 
@@ -307,7 +325,7 @@ impl Worker {
         Worker {
             index: setup.index,
             random: Random::seeded(setup.seed),
-            pools: Pools::default(),
+            pools: Pools::new(duty.connection_ids.clone()),
             local_address: setup.local_address,
             duty,
             cursors: RefCell::default(),
@@ -347,11 +365,7 @@ impl Worker {
 
     /// The number of a new connection, not used before in this proxy.
     pub fn connection_id(&self) -> u64 {
-        let next = &self.duty.next_connection;
-        let id = next.get();
-        // Workers' numbers interleave; 4096 is more than there are workers.
-        next.set(id + 4096);
-        id
+        self.duty.connection_ids.next()
     }
 
     /// Runs a task; its panic is counted and ends it alone.

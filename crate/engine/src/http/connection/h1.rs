@@ -81,7 +81,7 @@ pub async fn serve(transport: Transport, mut connection: Connection) {
         // As in Envoy a connection that was of use is not cut off when it was idle for too long: it drains first.
         let grace = if requests > 0 { manager.settings.drain_timeout } else { Duration::ZERO };
         let head = poll_head(&shared, &mut connection, &mut decoder, &mut idle, &mut request, grace, &mut lifetime).await;
-        let head = match head {
+        let (head, began) = match head {
             Ok(head) => head,
             Err(Over::Close) => break,
             Err(over) => {
@@ -103,7 +103,7 @@ pub async fn serve(transport: Transport, mut connection: Connection) {
         }
         lifetime.last |= manager.settings.idle_timeout.is_some_and(|t| idle_since.elapsed() >= t);
         // One allocation for all that a request needs while it runs, none of it while the connection is idle.
-        if !Box::pin(exchange(&shared, &mut connection, head, request, &mut idle, &timer, &mut lifetime)).await {
+        if !Box::pin(exchange(&shared, &mut connection, (head, began), request, &mut idle, &timer, &mut lifetime)).await {
             break;
         }
         shared.borrow_mut().io.release();
@@ -159,7 +159,7 @@ impl Lifetime {
     }
 }
 
-/// Waits for the head of the next request.
+/// Waits for the head of the next request; tells when its first byte came, where it did not come at once.
 async fn poll_head(
     shared: &Rc<RefCell<Shared>>,
     connection: &mut Connection,
@@ -168,7 +168,7 @@ async fn poll_head(
     request: &mut HeaderList,
     grace: Duration,
     lifetime: &mut Lifetime,
-) -> Result<RequestHead, Over> {
+) -> Result<(RequestHead, Option<Instant>), Over> {
     let settings = &connection.manager.settings;
     let limits = RequestLimits {
         max_bytes: settings.max_request_headers_bytes,
@@ -176,7 +176,7 @@ async fn poll_head(
         underscores: settings.underscores,
         http1: &settings.http1,
     };
-    let mut partial = false;
+    let mut began = None;
     idle.set(settings.idle_timeout.map(|t| t + grace));
     poll_fn(|cx| {
         connection.listening.register(cx);
@@ -188,12 +188,12 @@ async fn poll_head(
                     *request = HeaderList::with_capacity(16, 512);
                 }
                 match decoder.decode_head(limits, &mut shared.io.input, request) {
-                    Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                    Ok(Some(head)) => return Poll::Ready(Ok((head, began))),
                     Ok(None) => {}
                     Err(reject) => return Poll::Ready(Err(Over::Reject(reject))),
                 }
-                if !partial && decoder.is_partial(&shared.io.input) {
-                    partial = true;
+                if began.is_none() && decoder.is_partial(&shared.io.input) {
+                    began = Some(Instant::now());
                     if let Some(timeout) = settings.request_headers_timeout {
                         idle.set(Some(timeout));
                     }
@@ -208,14 +208,14 @@ async fn poll_head(
             if signal.ended() {
                 return Poll::Ready(Err(Over::Close));
             }
-            if let (Some(since), false) = (signal.draining(), partial) {
+            if let (Some(since), None) = (signal.draining(), began) {
                 idle.set_at(Some(since + DRAIN_QUIET));
             }
             if lifetime.poll(cx, &connection.manager).is_ready() {
                 return Poll::Ready(Err(Over::Close));
             }
             return match idle.poll(cx) {
-                Poll::Ready(()) if partial && settings.request_headers_timeout.is_some() => Poll::Ready(Err(Over::HeadersTimeout)),
+                Poll::Ready(()) if began.is_some() && settings.request_headers_timeout.is_some() => Poll::Ready(Err(Over::HeadersTimeout)),
                 Poll::Ready(()) => {
                     if signal.draining().is_none() {
                         connection.manager.stats.downstream_cx_idle_timeout().inc();
@@ -233,7 +233,7 @@ async fn poll_head(
 async fn exchange(
     shared: &Rc<RefCell<Shared>>,
     connection: &mut Connection,
-    head: RequestHead,
+    (head, began): (RequestHead, Option<Instant>),
     mut request: HeaderList,
     idle: &mut Deadline,
     timer: &Rc<RefCell<Deadline>>,
@@ -242,13 +242,16 @@ async fn exchange(
     let manager = connection.manager.clone();
     let settings = &manager.settings;
     let mut info = StreamInfo::new(connection.info.clone(), head.version, connection.worker.random.next());
+    if let Some(began) = began {
+        info.began(began);
+    }
     {
         let mut shared = shared.borrow_mut();
         shared.body = BodyDecoder::new(head.framing, settings.http1.enable_trailers, settings.max_request_headers_bytes, true);
         shared.received = 0;
         shared.ended = None;
         if head.framing == Framing::None {
-            info.request_end = Some(info.started);
+            info.request_end = Some(info.head_end.unwrap_or(info.started));
         }
         if head.expect_continue && !settings.proxy_100_continue {
             // A client of HTTP/1.0 knows no interim answers.

@@ -129,6 +129,7 @@ fn client_certificates() {
             sni: None,
             alpn: None,
             version: "TLSv1.3",
+            group: "X25519",
             cipher: "",
             peer: [certificate.clone()].into(),
             local: None,

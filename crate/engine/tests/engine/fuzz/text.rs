@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use plenipo_engine::{
-    format::{Context, JsonProgram, Program},
+    format::{Context, Formatters, JsonProgram, Program},
     http::header::HeaderList,
     route::RetryOn,
     stream_info::{ConnectionInfo, Protocol, StreamInfo},
@@ -45,6 +45,8 @@ fn info() -> StreamInfo {
             tlvs: Vec::new(),
             id: 4,
             entrance: None,
+            accepted: None,
+            handshake: None,
         }),
         Protocol::Http11,
         1,
@@ -68,7 +70,8 @@ fn formats() {
         let format = String::from_utf8_lossy(input);
         let omit_empty = numbers.below(2) == 0;
         let context = Context::new(&info, Some(&headers), Some(&headers)).with_trailers(Some(&headers));
-        let json = JsonProgram::compile(&serde_json::json!({ "a": format, "b": [format, { "c": format }] }), omit_empty);
+        let json =
+            JsonProgram::compile(&serde_json::json!({ "a": format, "b": [format, { "c": format }] }), omit_empty, Formatters::default());
         let text = match Program::compile(&format, omit_empty) {
             Ok(text) => text,
             Err(error) => {
