@@ -64,8 +64,8 @@ pub struct Settings {
     pub bind: Option<Bind>,
     /// `connection_pool_per_downstream_connection`: connections carry requests of one client connection only; default false.
     pub pool_per_client: bool,
-    /// `upstream_http_protocol_options`: the server name that a request asks TLS for; absent by default.
-    pub auto_sni: Option<AutoSni>,
+    /// `upstream_http_protocol_options`: the names that a request's host decides about; absent by default.
+    pub auto_names: Option<AutoNames>,
     /// `upstream_connection_options.tcp_keepalive`
     pub tcp_keepalive: Option<TcpKeepalive>,
     /// `metadata`
@@ -96,7 +96,7 @@ impl Default for Settings {
             proxy_header: None,
             bind: None,
             pool_per_client: false,
-            auto_sni: None,
+            auto_names: None,
             tcp_keepalive: None,
             metadata: None,
             local_zone: None,
@@ -168,24 +168,36 @@ impl UpstreamProtocol {
     }
 }
 
-/// `auto_sni`: each request's host is the server name of its connection.
+/// `auto_sni` and `auto_san_validation`: a request's host decides about the TLS of its connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AutoSni {
+pub struct AutoNames {
     /// `override_auto_sni_header`; `:authority` stands in where a request has no such header.
     pub header: HeaderName,
-    /// `auto_san_validation`: the host's certificate must be for that name, or address; default false.
+    /// `auto_sni`: the host is the server name; default false.
+    pub send: bool,
+    /// `auto_san_validation`: the certificate must be for the host, be it a name or an address; default false.
     pub validate: bool,
 }
 
-impl AutoSni {
-    /// The name that a request asks for; an address, which is never sent as a server name, only where the certificate must be for it.
-    pub fn name<'r>(&self, request: &'r HeaderList) -> Option<&'r str> {
-        let authority = std::str::from_utf8(request.get_name(&self.header).unwrap_or_else(|| request.authority())).ok()?;
+impl AutoNames {
+    /// The server name that a request asks for; an address is none.
+    pub fn sent<'r>(&self, request: &'r HeaderList) -> Option<&'r str> {
+        let host = self.host(request);
+        (self.send && !host.is_empty() && host.parse::<IpAddr>().is_err()).then_some(host)
+    }
+
+    /// What the certificate must be for. No certificate is for an empty name.
+    pub fn checked<'r>(&self, request: &'r HeaderList) -> Option<&'r str> {
+        self.validate.then(|| self.host(request))
+    }
+
+    /// The host without its port; empty where there is none.
+    fn host<'r>(&self, request: &'r HeaderList) -> &'r str {
+        let authority = request.get_name(&self.header).unwrap_or_else(|| request.authority());
+        let authority = std::str::from_utf8(authority).unwrap_or_default();
         let host =
             authority.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(authority, |(host, _)| host);
-        let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-        let sent = self.validate || host.parse::<std::net::IpAddr>().is_err();
-        (!host.is_empty() && sent).then_some(host)
+        host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host)
     }
 }
 
@@ -335,20 +347,21 @@ mod tests {
     use crate::http::header::Known;
 
     #[test]
-    fn the_server_name_is_the_host_without_its_port_and_no_address() {
-        let auto = |validate| AutoSni { header: Known::Authority.into(), validate };
-        let name_of = |validate: bool, authority: &str| {
+    fn a_host_without_its_port_is_sent_where_it_is_a_name_and_checked_in_any_case() {
+        let names = |send, validate, authority: &str| {
             let mut request = HeaderList::new();
             request.append(b":authority", authority.as_bytes());
-            auto(validate).name(&request).map(str::to_owned)
+            let auto = AutoNames { header: Known::Authority.into(), send, validate };
+            [auto.sent(&request), auto.checked(&request)].map(|name| name.map(str::to_owned))
         };
-        let name = |authority| name_of(false, authority);
-        assert_eq!(["a.test", "a.test:8443"].map(name), [Some("a.test".to_owned()), Some("a.test".to_owned())]);
-        assert_eq!(["127.0.0.1", "127.0.0.1:80", "[::1]", "[::1]:80", "", ":80"].map(name), [const { None }; 6]);
-        assert_eq!(
-            ["127.0.0.1:80", "[::1]:80", "[::1]"].map(|a| name_of(true, a)),
-            ["127.0.0.1", "::1", "::1"].map(|a| Some(a.to_owned()))
-        );
-        assert_eq!(auto(false).name(&HeaderList::new()), None);
+        let some = |name: &str| Some(name.to_owned());
+        for authority in ["a.test", "a.test:8443"] {
+            assert_eq!(names(true, true, authority), [some("a.test"), some("a.test")]);
+            assert_eq!(names(true, false, authority), [some("a.test"), None]);
+            assert_eq!(names(false, true, authority), [None, some("a.test")]);
+        }
+        for (authority, host) in [("127.0.0.1:80", "127.0.0.1"), ("[::1]:80", "::1"), ("[::1]", "::1"), ("", ""), (":80", "")] {
+            assert_eq!(names(true, true, authority), [None, some(host)]);
+        }
     }
 }

@@ -37,8 +37,8 @@ use super::{
 use crate::{
     balance::{Policy, TableKind, TableRules},
     cluster::{
-        AutoSni, Bind, Discovery, DnsEndpoint, DnsSettings, Either, Endpoint, FailureRefresh, Health, HealthRules, Locality, LookupFamily,
-        ResolverConfig, RetryBudget, Settings, TcpKeepalive, Thresholds, UpstreamProtocol,
+        AutoNames, Bind, Discovery, DnsEndpoint, DnsSettings, Either, Endpoint, FailureRefresh, Health, HealthRules, Locality,
+        LookupFamily, ResolverConfig, RetryBudget, Settings, TcpKeepalive, Thresholds, UpstreamProtocol,
     },
     http::header::HeaderName,
 };
@@ -174,12 +174,8 @@ fn protocol(config: &Cluster, settings: &mut Settings, at: &At<'_>, issues: &mut
         }
         if let Some(names) = &options.upstream_http_protocol_options {
             let header = if names.override_auto_sni_header.is_empty() { ":authority" } else { &names.override_auto_sni_header };
-            let validate = names.auto_san_validation;
-            settings.auto_sni = names.auto_sni.then(|| AutoSni { header: HeaderName::of_request(header), validate });
-            if validate && !names.auto_sni {
-                let at = at.field("upstream_http_protocol_options");
-                issues.push(at.field("auto_san_validation").unsupported("it is implemented together with auto_sni only"));
-            }
+            let (send, validate) = (names.auto_sni, names.auto_san_validation);
+            settings.auto_names = (send || validate).then(|| AutoNames { header: HeaderName::of_request(header), send, validate });
         }
         let either = |http1: Option<&Http1ProtocolOptions>, http2: Option<&Http2ProtocolOptions>, at: &At<'_>, issues: &mut Issues| {
             let default = Either::default();

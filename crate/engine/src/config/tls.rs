@@ -48,7 +48,7 @@ pub fn server(config: &DownstreamTlsContext, at: &At<'_>, issues: &mut Issues) -
 pub fn client(
     config: &UpstreamTlsContext,
     protocol: &UpstreamProtocol,
-    check_server_name: bool,
+    checks_names: bool,
     at: &At<'_>,
     issues: &mut Issues,
 ) -> Option<ClientContext> {
@@ -60,7 +60,7 @@ pub fn client(
         return None;
     }
     let (trusted, names) = peers(validation(&common, &at, issues)?, &at.field("validation_context"), issues)?;
-    if trusted.is_none() && check_server_name {
+    if trusted.is_none() && checks_names {
         issues.push(at.error(IssueCode::Tls, "'auto_san_validation' needs a validation context").hint("set validation_context.trusted_ca"));
         return None;
     }
@@ -79,16 +79,7 @@ pub fn client(
             UpstreamProtocol::Negotiated(_) => alpn = vec![http2, http1],
         }
     }
-    let options = ClientOptions {
-        roots: trusted,
-        names,
-        identity: identities.pop(),
-        check_server_name,
-        sni: config.sni.clone(),
-        alpn,
-        alpn_http2,
-        versions,
-    };
+    let options = ClientOptions { roots: trusted, names, identity: identities.pop(), sni: config.sni.clone(), alpn, alpn_http2, versions };
     told(ClientContext::new(options), &at, issues)
 }
 

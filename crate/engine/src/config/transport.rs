@@ -34,7 +34,7 @@ pub fn of_cluster(socket: &TransportSocket, settings: &mut Settings, at: &At<'_>
     match any::type_name(typed) {
         RAW_BUFFER => {}
         UPSTREAM_TLS => {
-            let validate = settings.auto_sni.as_ref().is_some_and(|auto| auto.validate);
+            let validate = settings.auto_names.as_ref().is_some_and(|auto| auto.validate);
             let context = any::decode(typed, &at_config, issues);
             settings.tls = context.and_then(|c| tls::client(&c, &settings.protocol, validate, &at_config, issues)).map(Arc::new);
         }

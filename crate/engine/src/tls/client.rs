@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use rustls::{ClientConfig, RootCertStore, client::Resumption, pki_types::ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -20,8 +20,6 @@ pub struct ClientOptions {
     pub names: Vec<NameMatch>,
     /// What we show to hosts that ask for a certificate.
     pub identity: Option<Identity>,
-    /// Whether the certificate must be for the server name (`auto_san_validation`).
-    pub check_server_name: bool,
     /// The server name that is sent; none where it is empty.
     pub sni: String,
     /// Protocols that are offered.
@@ -32,10 +30,27 @@ pub struct ClientOptions {
     pub versions: Versions,
 }
 
+/// What a request asks of the TLS of its connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TlsNames<S> {
+    /// The server name, in place of the configured one.
+    pub sent: Option<S>,
+    /// What the host's certificate must be for.
+    pub checked: Option<S>,
+}
+
+impl TlsNames<Box<str>> {
+    /// The same, borrowed.
+    pub fn as_deref(&self) -> TlsNames<&str> {
+        TlsNames { sent: self.sent.as_deref(), checked: self.checked.as_deref() }
+    }
+}
+
 /// A compiled context.
 pub struct ClientContext {
-    connector: TlsConnector,
-    http2: Option<TlsConnector>,
+    config: Arc<ClientConfig>,
+    http2: Option<Arc<ClientConfig>>,
+    verifier: HostVerifier,
     name: Option<ServerName<'static>>,
     /// What we show to hosts that ask.
     local: Option<Arc<Certificate>>,
@@ -52,12 +67,12 @@ impl ClientContext {
     pub fn new(options: ClientOptions) -> Result<ClientContext, TlsError> {
         let provider = PROVIDER.clone();
         let verifier =
-            HostVerifier { roots: options.roots, names: options.names, server_name: options.check_server_name, provider: provider.clone() };
+            HostVerifier { roots: options.roots.map(Arc::new), names: options.names.into(), also: None, provider: provider.clone() };
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&options.versions.list())
             .map_err(|e| TlsError(e.to_string()))?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier));
+            .with_custom_certificate_verifier(Arc::new(verifier.clone()));
         let local = options.identity.as_ref().and_then(|i| i.chain.first()).map(|c| Arc::new(Certificate::new(c.clone())));
         let mut config = match options.identity {
             None => builder.with_no_client_auth(),
@@ -73,20 +88,30 @@ impl ClientContext {
         let http2 = options.alpn_http2.map(|alpn| {
             let mut config = config.clone();
             config.alpn_protocols = alpn;
-            TlsConnector::from(Arc::new(config))
+            Arc::new(config)
         });
-        Ok(ClientContext { connector: TlsConnector::from(Arc::new(config)), http2, name, local })
+        Ok(ClientContext { config: Arc::new(config), http2, verifier, name, local })
     }
 
-    /// Secures a connection to the server name that a request asked for, or the configured one, on which HTTP/2 will be spoken or not; the error is in
-    /// Envoy's words as far as it has some.
-    pub async fn connect(&self, stream: TcpStream, server_name: Option<&str>, http2: bool) -> Result<(Transport, TlsInfo), TlsError> {
+    /// Secures a connection on which HTTP/2 will be spoken or not; the error is in Envoy's words as far as it has some.
+    pub async fn connect(&self, stream: TcpStream, names: TlsNames<&str>, http2: bool) -> Result<(Transport, TlsInfo), TlsError> {
         let peer = stream.peer_addr().map_or(IpAddr::from([0, 0, 0, 0]), |a| a.ip());
-        let asked = server_name.and_then(|name| ServerName::try_from(name.to_owned()).ok());
+        let asked = names.sent.and_then(|name| ServerName::try_from(name.to_owned()).ok());
         // An address is never sent as a server name.
         let name = asked.or_else(|| self.name.clone()).unwrap_or_else(|| ServerName::from(peer));
-        let connector = self.http2.as_ref().filter(|_| http2).unwrap_or(&self.connector);
-        let stream = connector.connect(name.clone(), stream).await.map_err(|e| TlsError(format!("TLS_error: {e}")))?;
+        let config = self.http2.as_ref().filter(|_| http2).unwrap_or(&self.config);
+        let config = match names.checked {
+            None => config.clone(),
+            Some(host) => {
+                let mut config = ClientConfig::clone(config);
+                let verifier = HostVerifier { also: Some(NameMatch::of(host)), ..self.verifier.clone() };
+                config.dangerous().set_certificate_verifier(Arc::new(verifier));
+                // A session that is resumed is not checked again, and may be of a connection for another host.
+                config.resumption = Resumption::disabled();
+                Arc::new(config)
+            }
+        };
+        let stream = TlsConnector::from(config).connect(name.clone(), stream).await.map_err(|e| TlsError(format!("TLS_error: {e}")))?;
         let sni = match &name {
             ServerName::DnsName(name) => Some(name.as_ref()),
             _ => None,

@@ -9,7 +9,7 @@ mod tests;
 mod verify;
 
 pub use certificate::{Certificate, Facts};
-pub use client::{ClientContext, ClientOptions};
+pub use client::{ClientContext, ClientOptions, TlsNames};
 pub use server::{ServerContext, ServerOptions};
 pub use verify::NameMatch;
 

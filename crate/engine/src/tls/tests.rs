@@ -39,7 +39,6 @@ fn client_options() -> ClientOptions {
         roots: Some(roots(&pem("ca.crt")).unwrap()),
         names: Vec::new(),
         identity: None,
-        check_server_name: false,
         sni: "a.test".into(),
         alpn: Vec::new(),
         alpn_http2: None,
@@ -49,6 +48,11 @@ fn client_options() -> ClientOptions {
 
 /// What the server learned of a connection over which a byte went both ways; `None` where either side refused.
 fn handshake(server: ServerOptions, client: ClientOptions) -> Option<TlsInfo> {
+    handshake_for(server, client, None)
+}
+
+/// The same, with a certificate that must be for `checked`.
+fn handshake_for(server: ServerOptions, client: ClientOptions, checked: Option<&str>) -> Option<TlsInfo> {
     let (server, client) = (ServerContext::new(server).unwrap(), ClientContext::new(client).unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -65,7 +69,7 @@ fn handshake(server: ServerOptions, client: ClientOptions) -> Option<TlsInfo> {
         };
         let connect = async {
             let stream = TcpStream::connect(address).await.unwrap();
-            let (mut stream, _) = client.connect(stream, None, false).await.ok()?;
+            let (mut stream, _) = client.connect(stream, TlsNames { sent: None, checked }, false).await.ok()?;
             stream.write_u8(6).await.ok()?;
             stream.flush().await.ok()?;
             stream.read_u8().await.ok()
@@ -123,10 +127,9 @@ fn hosts_are_checked_by_chain_and_names() {
         let client = ClientOptions { names: names.clone(), ..client_options() };
         assert_eq!(handshake(server_options(), client).is_some(), good, "{names:?}");
     }
-    for (sni, good) in [("a.test", true), ("other.test", false), ("", true)] {
-        // Without a server name it is the address that must be in the certificate, which it is.
-        let client = ClientOptions { check_server_name: true, sni: sni.into(), ..client_options() };
-        assert_eq!(handshake(server_options(), client).is_some(), good, "{sni:?}");
+    // Whatever server name is sent.
+    for (host, good) in [("a.test", true), ("other.test", false), ("127.0.0.1", true), ("127.0.0.2", false), ("", false), ("a b", false)] {
+        assert_eq!(handshake_for(server_options(), client_options(), Some(host)).is_some(), good, "{host:?}");
     }
     // A certificate that the trusted one did not sign; unchecked without trust.
     let strangers = Some(roots(&pem("client.crt")).unwrap());

@@ -33,6 +33,11 @@ pub enum NameMatch {
 }
 
 impl NameMatch {
+    /// Of a certificate for this name or address.
+    pub(super) fn of(host: &str) -> NameMatch {
+        host.parse().map_or_else(|_| NameMatch::DnsExact(host.into()), NameMatch::Ip)
+    }
+
     fn matches(&self, certificate: &EndEntityCert<'_>) -> bool {
         match self {
             NameMatch::DnsExact(wanted) => certificate.valid_dns_names().any(|name| covers(name, wanted)),
@@ -87,13 +92,13 @@ macro_rules! check_signatures {
 }
 
 /// Checks a host's certificate: the chain, then the names that the configuration asks for; never the host name by itself.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct HostVerifier {
     /// Who signs; nothing is checked where this is absent, as in Envoy.
-    pub(super) roots: Option<RootCertStore>,
-    pub(super) names: Vec<NameMatch>,
-    /// The certificate must be for the server name, too.
-    pub(super) server_name: bool,
+    pub(super) roots: Option<Arc<RootCertStore>>,
+    pub(super) names: Arc<[NameMatch]>,
+    /// A name that the certificate must have, too.
+    pub(super) also: Option<NameMatch>,
     pub(super) provider: Arc<CryptoProvider>,
 }
 
@@ -102,7 +107,7 @@ impl ServerCertVerifier for HostVerifier {
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
+        _server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
@@ -111,13 +116,7 @@ impl ServerCertVerifier for HostVerifier {
         let algorithms = self.provider.signature_verification_algorithms.all;
         verify_server_cert_signed_by_trust_anchor(&certificate, roots, intermediates, now, algorithms)?;
         check_names(end_entity, &self.names)?;
-        if self.server_name {
-            let wanted = match server_name {
-                ServerName::IpAddress(address) => NameMatch::Ip(IpAddr::from(*address)),
-                name => NameMatch::DnsExact(name.to_str().into()),
-            };
-            check_names(end_entity, &[wanted])?;
-        }
+        check_names(end_entity, self.also.as_slice())?;
         Ok(ServerCertVerified::assertion())
     }
 

@@ -19,6 +19,7 @@ use crate::{
     cluster::{Bind, Cluster, Host, Permit, Spoken},
     error::Failure,
     stream_info::{TlsInfo, UpstreamConnection},
+    tls::TlsNames,
     transport::{Transport, proxy_protocol::Preface},
     worker::random::Random,
 };
@@ -100,8 +101,8 @@ pub struct Greeting<'a> {
     pub id: u64,
     /// Bytes that go before everything else: a PROXY protocol header.
     pub preface: Option<&'a Preface>,
-    /// The server name that its TLS asks for, in place of the configured one.
-    pub server_name: Option<&'a str>,
+    /// What requests ask of its TLS.
+    pub names: TlsNames<&'a str>,
     /// What will be spoken on it.
     pub spoken: Spoken,
 }
@@ -177,7 +178,7 @@ async fn open(cluster: &Cluster, address: SocketAddr, greeting: Greeting<'_>) ->
     match &cluster.settings.tls {
         None => Ok((Transport::raw(stream), None, connected)),
         Some(context) => {
-            let secured = context.connect(stream, greeting.server_name, greeting.spoken == Spoken::Http2).await;
+            let secured = context.connect(stream, greeting.names, greeting.spoken == Spoken::Http2).await;
             let secured = secured.map_err(|e| Failure::Connect(e.to_string()));
             secured.map(|(transport, tls)| (transport, Some(tls), connected))
         }

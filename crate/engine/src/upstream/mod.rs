@@ -158,6 +158,8 @@ impl Exchange {
 pub struct Demand {
     /// The server name of its TLS (`auto_sni`).
     pub server_name: Option<Box<str>>,
+    /// What the host's certificate must be for (`auto_san_validation`).
+    pub certificate_name: Option<Box<str>>,
     /// Whom the host is told that we speak for, by a PROXY protocol header: source and destination of the client's connection.
     pub spoken_for: Option<(SocketAddr, SocketAddr)>,
     /// The client connection that it is for (`connection_pool_per_downstream_connection`).
@@ -167,12 +169,13 @@ pub struct Demand {
 impl Demand {
     /// What a request of this stream asks for; nothing in most clusters.
     pub fn of(settings: &Settings, stream: &Stream) -> Option<Box<Demand>> {
-        if settings.auto_sni.is_none() && settings.proxy_header.is_none() && !settings.pool_per_client {
+        if settings.auto_names.is_none() && settings.proxy_header.is_none() && !settings.pool_per_client {
             return None;
         }
-        let connection = &stream.info.connection;
+        let (connection, names) = (&stream.info.connection, settings.auto_names.as_ref());
         Some(Box::new(Demand {
-            server_name: settings.auto_sni.as_ref().and_then(|auto| auto.name(&stream.headers)).map(Into::into),
+            server_name: names.and_then(|names| names.sent(&stream.headers)).map(Into::into),
+            certificate_name: names.and_then(|names| names.checked(&stream.headers)).map(Into::into),
             spoken_for: settings.proxy_header.as_ref().map(|_| (connection.remote, connection.local)),
             client: settings.pool_per_client.then_some(connection.id),
         }))

@@ -28,6 +28,7 @@ use crate::{
     },
     snapshot::Snapshot,
     stream_info::StreamInfo,
+    tls::TlsNames,
     transport::{Transport, proxy_protocol::Preface},
     worker::ConnectionIds,
 };
@@ -85,8 +86,8 @@ impl Pools {
 
 /// What the connections of a pool have that others of the host do not.
 struct Special {
-    /// The server name that requests asked for.
-    server_name: Option<Box<str>>,
+    /// What requests ask of its TLS.
+    names: TlsNames<Box<str>>,
     /// The first bytes, before TLS: a PROXY protocol header.
     preface: Option<Preface>,
 }
@@ -96,7 +97,7 @@ impl Special {
     fn new(settings: &Settings, demand: &Demand, info: &StreamInfo) -> Special {
         let header = settings.proxy_header.as_ref().zip(demand.spoken_for);
         Special {
-            server_name: demand.server_name.clone(),
+            names: TlsNames { sent: demand.server_name.clone(), checked: demand.certificate_name.clone() },
             preface: header.map(|(header, (source, destination))| header.write(source, destination, &info.connection.tlvs)),
         }
     }
@@ -201,7 +202,7 @@ impl HostPool {
         let greeting = connect::Greeting {
             id: self.ids.next(),
             preface: special.and_then(|s| s.preface.as_ref()),
-            server_name: special.and_then(|s| s.server_name.as_deref()),
+            names: special.map(|s| s.names.as_deref()).unwrap_or_default(),
             spoken,
         };
         connect::connect(&self.cluster, &self.host, permit, greeting).await
