@@ -312,6 +312,7 @@ impl Compiler<'_, '_> {
         Some(Forward {
             timeout: value::limit(config.timeout.as_ref(), Some(DEFAULT_TIMEOUT), &at.field("timeout"), self.issues),
             idle_timeout: value::duration(config.idle_timeout.as_ref(), &at.field("idle_timeout"), self.issues),
+            flush_timeout: value::duration(config.flush_timeout.as_ref(), &at.field("flush_timeout"), self.issues),
             stream_duration: config
                 .max_stream_duration
                 .as_ref()

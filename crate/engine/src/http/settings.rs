@@ -58,6 +58,8 @@ pub struct ConnectionManager {
     pub request_headers_timeout: Option<Duration>,
     /// `stream_idle_timeout`; default 5 minutes, absent where the configuration says 0.
     pub stream_idle_timeout: Option<Duration>,
+    /// `stream_flush_timeout`; that of idle streams where absent, none where it is 0.
+    pub stream_flush_timeout: Option<Duration>,
     /// `common_http_protocol_options.idle_timeout`; default 1 hour, absent where the configuration says 0.
     pub idle_timeout: Option<Duration>,
     /// `common_http_protocol_options.max_connection_duration`; absent by default.
@@ -70,8 +72,10 @@ pub struct ConnectionManager {
     pub max_stream_duration: Option<Duration>,
     /// `common_http_protocol_options.max_requests_per_connection`; 0 means without limit.
     pub max_requests_per_connection: u32,
-    /// `drain_timeout`; default 5 s.
+    /// `drain_timeout`; default 5 s. See [`ConnectionManager::drain_time`].
     pub drain_timeout: Duration,
+    /// `drain_timeout_jitter`: up to so many percent of it are added; default 0.
+    pub drain_timeout_jitter: f64,
     /// `delayed_close_timeout`; default 1 s, absent where the configuration says 0.
     pub delayed_close_timeout: Option<Duration>,
     /// `max_request_headers_kb`, in bytes; default 60 KiB.
@@ -119,6 +123,7 @@ impl Default for ConnectionManager {
             request_timeout: None,
             request_headers_timeout: None,
             stream_idle_timeout: Some(Duration::from_secs(300)),
+            stream_flush_timeout: None,
             idle_timeout: Some(Duration::from_secs(3600)),
             max_connection_duration: None,
             max_connection_duration_jitter: 0.0,
@@ -126,6 +131,7 @@ impl Default for ConnectionManager {
             max_stream_duration: None,
             max_requests_per_connection: 0,
             drain_timeout: Duration::from_secs(5),
+            drain_timeout_jitter: 0.0,
             delayed_close_timeout: Some(Duration::from_secs(1)),
             max_request_headers_bytes: 60 * 1024,
             max_headers_count: 100,
@@ -144,6 +150,11 @@ impl ConnectionManager {
     /// How long one connection may be used.
     pub fn lifetime(&self, random: &Random) -> Option<Duration> {
         self.max_connection_duration.map(|max| random.lengthen(max, self.max_connection_duration_jitter))
+    }
+
+    /// How long one connection may take to drain.
+    pub fn drain_time(&self, random: &Random) -> Duration {
+        random.lengthen(self.drain_timeout, self.drain_timeout_jitter)
     }
 
     /// Whether an upgrade of this type (the `upgrade` header's value, or `CONNECT`) is allowed; no match means no.

@@ -88,6 +88,9 @@ impl Stream {
         if let Some(idle) = action.idle_timeout {
             self.interim.set_idle_timeout(Some(idle));
         }
+        if let Some(flush) = action.flush_timeout {
+            self.interim.set_flush_timeout(Some(flush));
+        }
         if let Some(duration) = &action.stream_duration {
             let limit = duration.limit(&mut self.headers, self.manager.settings.max_stream_duration);
             self.interim.set_end(limit.and_then(|limit| self.info.started.checked_add(limit)));
@@ -117,38 +120,58 @@ impl Stream {
     }
 }
 
-/// What a stream leaves for its connection while that waits for the answer: interim answers, how long it may be idle, and when it must be over.
+/// What a stream leaves for its connection while that waits for the answer: interim answers, how long it may be idle, when it must be over, and
+/// how long the client may take for the end of the answer.
 #[derive(Clone, Default)]
-pub struct Interim(Rc<(RefCell<Vec<HeaderList>>, Cell<Option<Duration>>, Cell<Option<Instant>>)>);
+pub struct Interim(Rc<Left>);
+
+#[derive(Default)]
+struct Left {
+    answers: RefCell<Vec<HeaderList>>,
+    idle: Cell<Option<Duration>>,
+    end: Cell<Option<Instant>>,
+    flush: Cell<Option<Duration>>,
+}
 
 impl Interim {
     /// Leaves an interim answer for the connection.
     pub fn push(&self, headers: HeaderList) {
-        self.0.0.borrow_mut().push(headers);
+        self.0.answers.borrow_mut().push(headers);
     }
 
     /// Takes what was left.
     pub fn take(&self) -> Vec<HeaderList> {
-        std::mem::take(&mut self.0.0.borrow_mut())
+        std::mem::take(&mut self.0.answers.borrow_mut())
     }
 
     /// How long the stream may be without progress; the route's word counts more than the connection manager's.
     pub fn idle_timeout(&self) -> Option<Duration> {
-        self.0.1.get()
+        self.0.idle.get()
     }
 
     /// When the stream must be over: `max_stream_duration` of the connection manager or the route, or `grpc-timeout`.
     pub fn end(&self) -> Option<Instant> {
-        self.0.2.get()
+        self.0.end.get()
+    }
+
+    /// How long the client may take for what is left of an answer once all of it is here: the route's `flush_timeout`, else
+    /// `stream_flush_timeout`.
+    pub fn flush_timeout(&self) -> Option<Duration> {
+        self.0.flush.get()
     }
 
     /// Sets when; nothing is no limit.
     pub fn set_end(&self, end: Option<Instant>) {
-        self.0.2.set(end);
+        self.0.end.set(end);
     }
 
     /// Sets how long; zero or nothing is no limit.
     pub fn set_idle_timeout(&self, timeout: Option<Duration>) {
-        self.0.1.set(timeout.filter(|t| !t.is_zero()));
+        self.0.idle.set(timeout.filter(|t| !t.is_zero()));
+    }
+
+    /// Sets how long; zero or nothing is no limit.
+    pub fn set_flush_timeout(&self, timeout: Option<Duration>) {
+        self.0.flush.set(timeout.filter(|t| !t.is_zero()));
     }
 }

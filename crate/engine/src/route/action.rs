@@ -49,6 +49,8 @@ pub struct Forward {
     pub grpc_timeout: Option<Box<GrpcTimeout>>,
     /// `idle_timeout`, in place of the connection manager's; zero disables it.
     pub idle_timeout: Option<Duration>,
+    /// `flush_timeout`, in place of the connection manager's `stream_flush_timeout`; zero disables it.
+    pub flush_timeout: Option<Duration>,
     /// `retry_policy` of the route, else of the virtual host.
     pub retry: Option<Arc<RetryPolicy>>,
     /// `hedge_policy.hedge_on_per_try_timeout` of the route, else of the virtual host. The policy's other fields have no effect, as in Envoy.
@@ -274,6 +276,7 @@ impl Forward {
             stream_duration: None,
             grpc_timeout: None,
             idle_timeout: None,
+            flush_timeout: None,
             retry: None,
             hedge: false,
             hash: None,

@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    collections::VecDeque,
     future::{Future, poll_fn},
     rc::Rc,
     sync::Arc,
@@ -11,7 +12,10 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{limits::Limits, note_broken};
+use super::{
+    limits::{FLUSH_TIMEOUT, Limits},
+    note_broken, send_buffer,
+};
 use crate::{
     error::Flags,
     http::{
@@ -50,6 +54,9 @@ pub trait ClientStream {
     /// Ends the answer.
     fn send_end(&mut self, trailers: Option<&HeaderList>) -> Result<(), BodyError>;
 
+    /// Counts a client that did not take the end of its answer in time (`stream_flush_timeout`).
+    fn note_flush_timeout(&self);
+
     /// Ready when all that was sent is with the protocol.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>>;
 
@@ -59,8 +66,8 @@ pub trait ClientStream {
     /// Notes that the client broke the stream off before its answer.
     fn note_reset(&mut self, flag: Flags, info: &mut StreamInfo);
 
-    /// Notes that the client left while it was answered.
-    fn note_lost(&self, info: &mut StreamInfo);
+    /// Notes that the client left while it was answered, with its connection or alone.
+    fn note_lost(&self, flag: Flags, info: &mut StreamInfo);
 }
 
 /// A protocol's name and its `%RESPONSE_CODE_DETAILS%`.
@@ -81,8 +88,6 @@ pub struct Exchange<S> {
     pub signal: Rc<Signal>,
     /// The protocol's part.
     pub stream: S,
-    /// Bytes of the answer's body that were sent.
-    sent: u64,
 }
 
 /// What a request's body tells the stream.
@@ -106,7 +111,7 @@ enum Stop {
 impl<S: ClientStream> Exchange<S> {
     /// An exchange that has not begun.
     pub fn new(worker: Rc<Worker>, signal: Rc<Signal>, stream: S) -> Exchange<S> {
-        Exchange { worker, signal, stream, sent: 0 }
+        Exchange { worker, signal, stream }
     }
 
     /// Resets a stream whose head must not be served, as Envoy's codec does, and logs it.
@@ -188,8 +193,8 @@ impl<S: ClientStream> Exchange<S> {
         if stream.info.request_end.is_none() {
             manager.stats.downstream_rq_response_before_rq_complete().inc();
         }
-        let mut trailers = None;
-        let result = self.send(&mut response, &mut trailers, &mut limits, &manager).await;
+        let mut ahead = Ahead::new(send_buffer(limit));
+        let result = self.send(&mut response, &mut ahead, &mut limits, &manager).await;
         // A tunnel's upstream side breaks off with the client's.
         let lost = result.is_err() && received.reset.get() == Some(Flags::DOWNSTREAM_CONNECTION_TERMINATION);
         let result = if lost { Err(BodyError::ClientGone) } else { result };
@@ -200,25 +205,28 @@ impl<S: ClientStream> Exchange<S> {
             }
             self.stream.reset();
         }
-        stream.info.bytes_sent = self.sent;
+        stream.info.bytes_sent = ahead.pulled;
         note(&mut stream.info);
         // An answer that is whole before its request: the protocol resets the stream without an error once all of it is sent.
         if let Err(error) = result {
             match &error {
-                BodyError::ClientGone => self.stream.note_lost(&mut stream.info),
+                BodyError::ClientGone => {
+                    let by = poll_fn(|cx| Poll::Ready(self.stream.poll_gone(cx))).await;
+                    let reset = !lost && by == Poll::Ready(Flags::DOWNSTREAM_REMOTE_RESET);
+                    let flag = if reset { Flags::DOWNSTREAM_REMOTE_RESET } else { Flags::DOWNSTREAM_CONNECTION_TERMINATION };
+                    self.stream.note_lost(flag, &mut stream.info);
+                }
+                BodyError::Timeout(FLUSH_TIMEOUT) => self.stream.note_flush_timeout(),
                 other => note_broken(&mut stream.info, &manager, other),
-            }
-            if lost {
-                stream.info.detail = Some("downstream_remote_disconnect".into());
             }
             match error {
                 BodyError::ClientGone => manager.stats.downstream_rq_rx_reset().inc(),
-                BodyError::ClientProtocol(_) | BodyError::Refused { .. } => {}
+                BodyError::ClientProtocol(_) | BodyError::Refused { .. } | BodyError::Timeout(FLUSH_TIMEOUT) => {}
                 BodyError::Upstream(_) | BodyError::Timeout(_) => manager.stats.downstream_rq_tx_reset().inc(),
             }
         }
         drop(std::mem::take(&mut response.body));
-        manager.finish(&mut stream, Some(&response.headers), trailers.as_ref());
+        manager.finish(&mut stream, Some(&response.headers), ahead.trailers.as_ref());
     }
 
     async fn answer(
@@ -260,58 +268,106 @@ impl<S: ClientStream> Exchange<S> {
     async fn send(
         &mut self,
         response: &mut Response,
-        trailers_seen: &mut Option<HeaderList>,
+        ahead: &mut Ahead,
         limits: &mut Limits<'_>,
         manager: &Manager,
     ) -> Result<(), BodyError> {
-        let mut ending = response.body.is_end();
+        ahead.over = response.body.is_end();
+        let mut ending = ahead.over;
         self.stream.send_head(&response.headers, ending)?;
         limits.answering();
-        let mut waiting = Bytes::new();
         poll_fn(|cx| {
             loop {
-                if !waiting.is_empty() {
-                    let before = waiting.len();
-                    match self.stream.poll_send(&mut waiting, cx)? {
-                        Poll::Ready(()) => {
-                            self.sent += (before - waiting.len()) as u64;
-                            continue;
-                        }
-                        Poll::Pending => response.body.poll_background(cx),
+                if let Some(piece) = ahead.first() {
+                    if self.stream.poll_send(piece, cx)?.is_ready() {
+                        continue;
+                    }
+                    // Meanwhile what comes is kept, so that its end is seen, and from then on only the client is waited for.
+                    ahead.fill(&mut response.body, cx)?;
+                    response.body.poll_background(cx);
+                    if ahead.over {
+                        limits.flushing();
                     }
                 } else if ending {
                     if let Poll::Ready(flushed) = self.stream.poll_flush(cx) {
                         return Poll::Ready(flushed);
                     }
-                } else {
-                    match response.body.poll_frame(cx) {
-                        Poll::Ready(Some(Ok(Frame::Data(data)))) => {
-                            waiting = data;
-                            continue;
-                        }
-                        Poll::Ready(Some(Ok(Frame::Trailers(trailers)))) => {
-                            let sent = self.stream.send_end(Some(&trailers));
-                            *trailers_seen = Some(trailers);
-                            sent?;
-                            ending = true;
-                            continue;
-                        }
-                        Poll::Ready(None) => {
-                            self.stream.send_end(None)?;
-                            ending = true;
-                            continue;
-                        }
-                        Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
-                        Poll::Pending => {}
-                    }
+                } else if ahead.over {
+                    self.stream.send_end(ahead.trailers.as_ref())?;
+                    ending = true;
+                    continue;
+                } else if ahead.pull(&mut response.body, cx)?.is_ready() {
+                    continue;
                 }
                 if self.stream.poll_gone(cx).is_ready() || self.signal.ended() {
                     return Poll::Ready(Err(BodyError::ClientGone));
                 }
-                let passed = std::task::ready!(limits.poll(self.sent, true, cx));
+                let passed = std::task::ready!(limits.poll(ahead.pulled, true, cx));
                 return Poll::Ready(Err(passed.broken(manager)));
             }
         })
         .await
+    }
+}
+
+/// What was pulled of an answer's body and is not sent yet.
+struct Ahead {
+    next: Bytes,
+    /// What follows; mostly nothing.
+    pieces: VecDeque<Bytes>,
+    /// So many bytes may be kept.
+    room: usize,
+    /// Bytes of the body so far, sent or not.
+    pulled: u64,
+    /// The trailers, where there are some.
+    trailers: Option<HeaderList>,
+    /// Nothing more comes.
+    over: bool,
+}
+
+impl Ahead {
+    fn new(room: usize) -> Ahead {
+        Ahead { next: Bytes::new(), pieces: VecDeque::new(), room, pulled: 0, trailers: None, over: false }
+    }
+
+    /// What is sent next.
+    fn first(&mut self) -> Option<&mut Bytes> {
+        while self.next.is_empty() {
+            self.next = self.pieces.pop_front()?;
+        }
+        Some(&mut self.next)
+    }
+
+    /// Pulls one frame; ready where it came.
+    fn pull(&mut self, body: &mut Body, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        match std::task::ready!(body.poll_frame(cx)) {
+            Some(Ok(Frame::Data(data))) => {
+                self.pulled += data.len() as u64;
+                if self.next.is_empty() && self.pieces.is_empty() {
+                    self.next = data;
+                } else {
+                    self.pieces.push_back(data);
+                }
+            }
+            Some(Ok(Frame::Trailers(trailers))) => (self.trailers, self.over) = (Some(trailers), true),
+            Some(Err(error)) => return Poll::Ready(Err(error)),
+            None => self.over = true,
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn kept(&self) -> usize {
+        self.next.len() + self.pieces.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    /// Pulls what has come, as far as there is room for it.
+    fn fill(&mut self, body: &mut Body, cx: &mut Context<'_>) -> Result<(), BodyError> {
+        while !self.over && self.kept() < self.room {
+            match self.pull(body, cx) {
+                Poll::Ready(pulled) => pulled?,
+                Poll::Pending => break,
+            }
+        }
+        Ok(())
     }
 }

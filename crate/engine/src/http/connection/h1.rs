@@ -79,7 +79,7 @@ pub async fn serve(transport: Transport, mut connection: Connection) {
         let mut request = HeaderList::new();
         let idle_since = Instant::now();
         // As in Envoy a connection that was of use is not cut off when it was idle for too long: it drains first.
-        let grace = if requests > 0 { manager.settings.drain_timeout } else { Duration::ZERO };
+        let grace = if requests > 0 { lifetime.drain } else { Duration::ZERO };
         let head = poll_head(&shared, &mut connection, &mut decoder, &mut idle, &mut request, grace, &mut lifetime).await;
         let (head, began) = match head {
             Ok(head) => head,
@@ -118,6 +118,8 @@ struct Lifetime {
     ends: Option<Instant>,
     timer: Deadline,
     noticed: bool,
+    /// How long it stays for a request that is on its way.
+    drain: Duration,
 }
 
 impl Lifetime {
@@ -125,7 +127,7 @@ impl Lifetime {
         let ends = settings.lifetime(random).and_then(|d| Instant::now().checked_add(d));
         let mut timer = Deadline::default();
         timer.set_at(ends);
-        Lifetime { last: false, ends, timer, noticed: false }
+        Lifetime { last: false, ends, timer, noticed: false, drain: settings.drain_time(random) }
     }
 
     /// Whether the answer under way is the last one.
@@ -148,7 +150,7 @@ impl Lifetime {
         if manager.settings.http1_safe_max_connection_duration {
             return Poll::Pending;
         }
-        self.timer.set_at(Some(Instant::now() + manager.settings.drain_timeout));
+        self.timer.set_at(Some(Instant::now() + self.drain));
         self.timer.poll(cx)
     }
 

@@ -96,6 +96,7 @@ async fn run(mut h2: server::Connection<Watched<Lingering>, Bytes>, connection: 
     });
     let mut age = Deadline::default();
     age.set(settings.lifetime(&connection.worker.random));
+    let drain = settings.drain_time(&connection.worker.random).max(Duration::from_millis(1));
     let stats = &connection.manager.stats;
     let mut requests = 0u32;
     let mut draining = false;
@@ -155,7 +156,7 @@ async fn run(mut h2: server::Connection<Watched<Lingering>, Bytes>, connection: 
             }
             if watch.active() == 0 {
                 // Who was told to go and does not is not waited for any longer than the drain may take.
-                let patience = Some(settings.drain_timeout.max(Duration::from_millis(1)));
+                let patience = Some(drain);
                 if !idle.is_set() {
                     idle.set(if draining { patience } else { settings.idle_timeout });
                 }
@@ -338,6 +339,10 @@ impl ClientStream for H2Stream {
         Poll::Ready(Ok(()))
     }
 
+    fn note_flush_timeout(&self) {
+        self.watched.watch().stats.tx_flush_timeout().inc();
+    }
+
     fn reset(&mut self) {
         self.reset_with(if self.connect { h2::Reason::CONNECT_ERROR } else { h2::Reason::INTERNAL_ERROR });
     }
@@ -355,8 +360,8 @@ impl ClientStream for H2Stream {
         }
     }
 
-    fn note_lost(&self, info: &mut StreamInfo) {
-        self.note_gone(Flags::DOWNSTREAM_CONNECTION_TERMINATION, info);
+    fn note_lost(&self, flag: Flags, info: &mut StreamInfo) {
+        self.note_gone(flag, info);
     }
 }
 
@@ -365,7 +370,11 @@ impl H2Stream {
     fn note_gone(&self, flag: Flags, info: &mut StreamInfo) {
         let flood = self.watched.watch().flood();
         info.flags.insert(flood.map_or(flag, |_| Flood::FLAG));
-        let detail = if self.watched.has_malformed_trailers() { INVALID_FIELD } else { "http2.remote_reset" };
+        let detail = match flag {
+            _ if self.watched.has_malformed_trailers() => INVALID_FIELD,
+            Flags::DOWNSTREAM_CONNECTION_TERMINATION => "downstream_remote_disconnect",
+            _ => "http2.remote_reset",
+        };
         info.detail = Some(flood.map_or(detail, Flood::detail).into());
     }
 

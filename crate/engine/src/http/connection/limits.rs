@@ -1,4 +1,4 @@
-//! The time limits of one stream, as its connection watches them: idleness, the whole request, the whole stream.
+//! The time limits of one stream, as its connection watches them: idleness, the whole request, the whole stream, the end of the answer.
 
 use std::{
     task::{Context, Poll, ready},
@@ -18,7 +18,12 @@ pub struct Limits<'t> {
     /// When `request_timeout` passes.
     request: Option<Instant>,
     seen: Option<Seen>,
+    /// All of the answer is here, and nothing counts but how long the client takes for what is left.
+    flushing: bool,
 }
+
+/// Why an answer ended that the client did not take in time.
+pub const FLUSH_TIMEOUT: &str = "stream_flush_timeout";
 
 /// What the next deadline was made of: progress, whether the request is whole, how long may be idle, the end of the stream.
 type Seen = (u64, bool, Option<Duration>, Option<Instant>);
@@ -32,6 +37,8 @@ pub enum Passed {
     Request,
     /// `max_stream_duration` of the connection manager or the route, or `grpc-timeout`.
     Duration,
+    /// `stream_flush_timeout`, or the route's `flush_timeout`.
+    Flush,
 }
 
 impl<'t> Limits<'t> {
@@ -39,9 +46,10 @@ impl<'t> Limits<'t> {
     pub fn new(timer: &'t mut Deadline, interim: Interim, manager: &Manager, started: Instant) -> Limits<'t> {
         let settings = &manager.settings;
         interim.set_idle_timeout(settings.stream_idle_timeout);
+        interim.set_flush_timeout(settings.stream_flush_timeout.or(settings.stream_idle_timeout));
         interim.set_end(settings.max_stream_duration.and_then(|limit| started.checked_add(limit)));
         let request = settings.request_timeout.and_then(|limit| started.checked_add(limit));
-        Limits { timer, interim, request, seen: None }
+        Limits { timer, interim, request, seen: None, flushing: false }
     }
 
     /// The answer begins: `request_timeout` is over, and idleness starts anew.
@@ -49,9 +57,19 @@ impl<'t> Limits<'t> {
         (self.request, self.seen) = (None, None);
     }
 
+    /// All of the answer is here, and the client leaves no room for the rest of it: the only limit that counts is that of this wait.
+    pub fn flushing(&mut self) {
+        if !std::mem::replace(&mut self.flushing, true) {
+            self.timer.set(self.interim.flush_timeout());
+        }
+    }
+
     /// Ready with the limit that was passed. `progress` changes with each step of the stream, which ends idleness; `complete` tells whether
     /// the client has sent all of its request.
     pub fn poll(&mut self, progress: u64, complete: bool, cx: &mut Context<'_>) -> Poll<Passed> {
+        if self.flushing {
+            return self.timer.poll(cx).map(|()| Passed::Flush);
+        }
         let request = self.request.filter(|_| !complete);
         let (idle, end) = (self.interim.idle_timeout(), self.interim.end());
         if self.seen != Some((progress, complete, idle, end)) {
@@ -76,6 +94,8 @@ impl Passed {
             Passed::Idle => manager.stats.downstream_rq_idle_timeout().inc(),
             Passed::Request => manager.stats.downstream_rq_timeout().inc(),
             Passed::Duration => manager.stats.downstream_rq_max_duration_reached().inc(),
+            // Its protocol counts it.
+            Passed::Flush => {}
         }
     }
 
@@ -84,7 +104,10 @@ impl Passed {
         self.count(manager);
         let status = if complete { 504 } else { 408 };
         match self {
-            Passed::Idle => LocalReply::new(status, "stream timeout", "stream_idle_timeout").flag(Flags::STREAM_IDLE_TIMEOUT),
+            // No answer is flushed before it has begun.
+            Passed::Idle | Passed::Flush => {
+                LocalReply::new(status, "stream timeout", "stream_idle_timeout").flag(Flags::STREAM_IDLE_TIMEOUT)
+            }
             Passed::Request => LocalReply::new(408, "request timeout", "request_overall_timeout"),
             Passed::Duration => {
                 LocalReply { grpc_status: Some(4), ..LocalReply::new(status, "downstream duration timeout", "max_duration_timeout") }
@@ -99,6 +122,7 @@ impl Passed {
             Passed::Idle => "stream_idle_timeout",
             Passed::Request => "request_overall_timeout",
             Passed::Duration => "max_duration_timeout",
+            Passed::Flush => FLUSH_TIMEOUT,
         })
     }
 }
@@ -117,7 +141,7 @@ mod tests {
         let interim = Interim::default();
         interim.set_idle_timeout(idle.map(Duration::from_secs));
         interim.set_end(end.map(at));
-        let mut limits = Limits { timer: &mut timer, interim, request: request.map(at), seen: None };
+        let mut limits = Limits { timer: &mut timer, interim, request: request.map(at), seen: None, flushing: false };
         let passed = poll_fn(|cx| limits.poll(0, complete, cx)).await;
         (passed, begun.elapsed().as_secs())
     }
@@ -130,6 +154,26 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_whole_request_has_no_limit_of_its_own() {
         assert_eq!(first(Some(9), Some(5), None, true).await, (Passed::Idle, 9));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn at_the_end_of_an_answer_only_its_own_limit_counts() {
+        for (flush, takes) in [(Some(4), Some(4)), (None, None)] {
+            let mut timer = Deadline::default();
+            let interim = Interim::default();
+            interim.set_idle_timeout(Some(Duration::from_secs(1)));
+            interim.set_flush_timeout(flush.map(Duration::from_secs));
+            let mut limits = Limits { timer: &mut timer, interim, request: None, seen: None, flushing: false };
+            let begun = tokio::time::Instant::now();
+            let passed = tokio::time::timeout(Duration::from_secs(9), async {
+                poll_fn(|cx| {
+                    limits.flushing();
+                    limits.poll(begun.elapsed().as_secs(), true, cx)
+                })
+                .await
+            });
+            assert_eq!(passed.await.ok().map(|passed| (passed, begun.elapsed().as_secs())), takes.map(|s| (Passed::Flush, s)));
+        }
     }
 
     #[tokio::test(start_paused = true)]
