@@ -40,7 +40,7 @@ use crate::{
     route::{
         Action, Choice, Connect, Destination, DomainError, Domains, FilterConfigs, Forward, GrpcTimeout, HeaderMutations, Mirror,
         PathMatch, PerFilter, RequireTls, RetryPolicy, Route, RouteConfig, RouteTable, StreamDuration, TableSettings, Tree, Upgrade,
-        VirtualCluster, VirtualHost,
+        VirtualCluster, VirtualHost, Waits,
     },
     stats::{RequestGroupStats, Store},
 };
@@ -311,8 +311,7 @@ impl Compiler<'_, '_> {
         let own = config.retry_policy.as_ref().map(|policy| Arc::new(retry::compile(policy, &at.field("retry_policy"), self.issues)));
         Some(Forward {
             timeout: value::limit(config.timeout.as_ref(), Some(DEFAULT_TIMEOUT), &at.field("timeout"), self.issues),
-            idle_timeout: value::duration(config.idle_timeout.as_ref(), &at.field("idle_timeout"), self.issues),
-            flush_timeout: value::duration(config.flush_timeout.as_ref(), &at.field("flush_timeout"), self.issues),
+            waits: self.waits(config, at),
             stream_duration: config
                 .max_stream_duration
                 .as_ref()
@@ -339,6 +338,12 @@ impl Compiler<'_, '_> {
             high_priority: config.priority == RoutingPriority::High as i32,
             destination: destination?,
         })
+    }
+
+    fn waits(&mut self, config: &proto::RouteAction, at: &At<'_>) -> Option<Box<Waits>> {
+        let mut field = |value: &Option<prost_types::Duration>, name| value::duration(value.as_ref(), &at.field(name), self.issues);
+        let waits = Waits { idle: field(&config.idle_timeout, "idle_timeout"), flush: field(&config.flush_timeout, "flush_timeout") };
+        (waits != Waits::default()).then(|| Box::new(waits))
     }
 
     fn stream_duration(&mut self, config: &MaxStreamDuration, at: &At<'_>) -> StreamDuration {

@@ -85,11 +85,13 @@ impl Stream {
         self.info.route_resolutions += 1;
         self.info.route_resolution_time += begun.map_or(Duration::ZERO, |begun| begun.elapsed());
         let Some(action) = self.info.route.as_ref().and_then(RouteMatch::forward) else { return };
-        if let Some(idle) = action.idle_timeout {
-            self.interim.set_idle_timeout(Some(idle));
-        }
-        if let Some(flush) = action.flush_timeout {
-            self.interim.set_flush_timeout(Some(flush));
+        if let Some(waits) = &action.waits {
+            if waits.idle.is_some() {
+                self.interim.set_idle_timeout(waits.idle);
+            }
+            if waits.flush.is_some() {
+                self.interim.set_flush_timeout(waits.flush);
+            }
         }
         if let Some(duration) = &action.stream_duration {
             let limit = duration.limit(&mut self.headers, self.manager.settings.max_stream_duration);

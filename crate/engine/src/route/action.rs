@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    duration::{GrpcTimeout, StreamDuration},
+    duration::{GrpcTimeout, StreamDuration, Waits},
     hash_policy::HashPolicy,
     internal_redirect::InternalRedirectPolicy,
     matcher::{Lookup, PathMatch, without_query},
@@ -47,10 +47,8 @@ pub struct Forward {
     pub stream_duration: Option<Box<StreamDuration>>,
     /// `max_grpc_timeout` and `grpc_timeout_offset`
     pub grpc_timeout: Option<Box<GrpcTimeout>>,
-    /// `idle_timeout`, in place of the connection manager's; zero disables it.
-    pub idle_timeout: Option<Duration>,
-    /// `flush_timeout`, in place of the connection manager's `stream_flush_timeout`; zero disables it.
-    pub flush_timeout: Option<Duration>,
+    /// What takes the place of the connection manager's.
+    pub waits: Option<Box<Waits>>,
     /// `retry_policy` of the route, else of the virtual host.
     pub retry: Option<Arc<RetryPolicy>>,
     /// `hedge_policy.hedge_on_per_try_timeout` of the route, else of the virtual host. The policy's other fields have no effect, as in Envoy.
@@ -275,8 +273,7 @@ impl Forward {
             timeout: Some(Duration::from_secs(15)),
             stream_duration: None,
             grpc_timeout: None,
-            idle_timeout: None,
-            flush_timeout: None,
+            waits: None,
             retry: None,
             hedge: false,
             hash: None,

@@ -8,6 +8,15 @@ use crate::http::{
     local_reply::is_grpc,
 };
 
+/// How long a stream of a route may wait, in place of what the connection manager says of it; zero is without end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waits {
+    /// `idle_timeout`, in place of `stream_idle_timeout`.
+    pub idle: Option<Duration>,
+    /// `flush_timeout`, in place of `stream_flush_timeout`.
+    pub flush: Option<Duration>,
+}
+
 /// `RouteAction.max_stream_duration`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamDuration {

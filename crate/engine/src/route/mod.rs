@@ -24,7 +24,7 @@ pub use action::{
     Action, Choice, Connect, Destination, DirectResponse, Forward, HostRewrite, PathRedirect, PathRewrite, Redirect, Upgrade, WeightBy,
     WeightedCluster,
 };
-pub use duration::{GrpcTimeout, StreamDuration, set_grpc_timeout};
+pub use duration::{GrpcTimeout, StreamDuration, Waits, set_grpc_timeout};
 pub use hash_policy::{HashCookie, HashPolicy, HashRule, HashSource};
 pub use internal_redirect::{InternalRedirectPolicy, RedirectPredicate, Redirected};
 pub use matcher::{
