@@ -90,6 +90,25 @@ pub fn read(full_name: &str, inputs: Vec<Input>, options: &Options<'_>) -> Resul
     Ok(Loaded { bytes: bytes.into(), warnings: issues, places })
 }
 
+/// Reads names and types of one input and no more: what the messages inside say is not held to any rule, [`check`] does that. For a message
+/// that carries others, each of which is judged alone.
+pub fn parse(full_name: &str, input: Input, unknown: UnknownFields) -> Result<Loaded, Vec<Issue>> {
+    let Some(message) = table::message_by_name(full_name) else {
+        return Err(vec![Issue::error(IssueCode::ConfigInvalid, "", format!("Envoy's API has no message {full_name}"))]);
+    };
+    let input = Arc::new(input);
+    let places = Places::new(vec![input.clone()]);
+    if input.format == Format::Binary {
+        return Ok(Loaded { bytes: Bytes::copy_from_slice(&input.bytes), warnings: Vec::new(), places });
+    }
+    let doc = Document::parse(input).map_err(|issue| vec![*issue])?;
+    let encoded = encode::encode(&doc, message, unknown, &Places::default());
+    if has_error(&encoded.issues) {
+        return Err(encoded.issues);
+    }
+    Ok(Loaded { bytes: encoded.bytes.into(), warnings: encoded.issues, places })
+}
+
 /// Whether one path is the other or lies inside it.
 fn related(a: &str, b: &str) -> bool {
     let inside = |outer: &str, inner: &str| {

@@ -123,10 +123,10 @@ pub struct Run {
     /// Unknown fields in the bootstrap are warnings
     #[arg(long, visible_alias = "allow-unknown-fields")]
     pub allow_unknown_static_fields: bool,
-    /// Unknown fields in updates are errors; this command has no dynamic sources yet
+    /// Unknown fields in what is discovered (rds) are errors: such an update is not used
     #[arg(long)]
     pub reject_unknown_dynamic_fields: bool,
-    /// Unknown fields in updates are not even warnings; this command has no dynamic sources yet
+    /// Unknown fields in what is discovered are not even warnings
     #[arg(long)]
     pub ignore_unknown_dynamic_fields: bool,
     /// How often access logs are written

@@ -74,9 +74,38 @@ fn unknown_fields(flags: &Run) -> UnknownFields {
     if flags.allow_unknown_static_fields { UnknownFields::Warn } else { UnknownFields::Reject }
 }
 
+/// What the engine is told.
+fn options(flags: &Run) -> Options {
+    Options {
+        concurrency: flags.concurrency,
+        pin_workers: flags.cpuset_threads,
+        service_cluster: flags.service_cluster.clone(),
+        service_node: flags.service_node.clone(),
+        service_zone: flags.service_zone.clone(),
+        unknown_fields: unknown_fields(flags),
+        unknown_dynamic_fields: unknown_dynamic_fields(flags),
+        share_port: flags.share_ports,
+        drain_time: Duration::from_secs(flags.drain_time_s),
+        gradual_drain: flags.drain_strategy == DrainStrategy::Gradual,
+        flush_interval: Duration::from_millis(flags.file_flush_interval_msec),
+        admin_address_path: flags.admin_address_path.clone(),
+        init_only: flags.mode == Mode::InitOnly,
+        ..Options::default()
+    }
+}
+
+/// As in Envoy, refusing counts more than ignoring.
+fn unknown_dynamic_fields(flags: &Run) -> UnknownFields {
+    match (flags.reject_unknown_dynamic_fields, flags.ignore_unknown_dynamic_fields) {
+        (true, _) => UnknownFields::Reject,
+        (false, true) => UnknownFields::Ignore,
+        (false, false) => UnknownFields::Warn,
+    }
+}
+
 /// `--mode validate`: says what Envoy says when all is well.
 fn validate(flags: &Run, log: &Log, inputs: Vec<Input>) -> u8 {
-    let issues = engine::validate(inputs, unknown_fields(flags));
+    let issues = engine::validate(inputs, &options(flags));
     if issues.iter().any(|i| i.severity == Severity::Error) {
         return refused(log, flags, &issues);
     }
@@ -86,21 +115,7 @@ fn validate(flags: &Run, log: &Log, inputs: Vec<Input>) -> u8 {
 }
 
 async fn serve(flags: &Run, log: &Log, inputs: Vec<Input>) -> u8 {
-    let mut options = Options {
-        concurrency: flags.concurrency,
-        pin_workers: flags.cpuset_threads,
-        service_cluster: flags.service_cluster.clone(),
-        service_node: flags.service_node.clone(),
-        service_zone: flags.service_zone.clone(),
-        unknown_fields: unknown_fields(flags),
-        share_port: flags.share_ports,
-        drain_time: Duration::from_secs(flags.drain_time_s),
-        gradual_drain: flags.drain_strategy == DrainStrategy::Gradual,
-        flush_interval: Duration::from_millis(flags.file_flush_interval_msec),
-        admin_address_path: flags.admin_address_path.clone(),
-        init_only: flags.mode == Mode::InitOnly,
-        ..Options::default()
-    };
+    let mut options = options(flags);
     options.command_line = flags.as_json(options.workers());
     let mut signals = match Signals::new() {
         Ok(signals) => signals,

@@ -32,7 +32,7 @@ fn check(file: &Path, schema: bool) -> Vec<Issue> {
         Err(issues) => return issues,
     };
     if !schema {
-        return engine::validate(vec![input], UnknownFields::Reject);
+        return engine::validate(vec![input], &engine::Options::default());
     }
     match read_bootstrap(vec![input], &Options { support: None, unknown_fields: UnknownFields::Reject }) {
         Ok(loaded) => loaded.warnings,

@@ -2,7 +2,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use crate::{cluster::Cluster, listener::Listener};
+use crate::{
+    cluster::Cluster,
+    listener::Listener,
+    route::{RouteTable, Routes},
+};
 
 /// Clusters by name.
 pub type Clusters = HashMap<Arc<str>, Arc<Cluster>>;
@@ -16,11 +20,21 @@ pub struct Snapshot {
     pub clusters: Clusters,
     /// Every listener that is bound.
     pub listeners: Vec<Arc<Listener>>,
+    /// The routes that were discovered, by the key of their source.
+    pub routes: HashMap<u64, Arc<RouteTable>>,
 }
 
 impl Snapshot {
     /// The cluster of that name.
     pub fn cluster(&self, name: &str) -> Option<&Arc<Cluster>> {
         self.clusters.get(name)
+    }
+
+    /// The table of a connection manager; none before one was discovered.
+    pub fn table<'s>(&'s self, routes: &'s Routes) -> Option<&'s Arc<RouteTable>> {
+        match routes {
+            Routes::Own(table) => Some(table),
+            Routes::Discovered(source) => self.routes.get(&source.key),
+        }
     }
 }

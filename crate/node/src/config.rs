@@ -1,6 +1,6 @@
 //! Reading and checking configurations for JavaScript.
 
-use plenipo_api::{Input, Options, UnknownFields, read, to_json_unredacted};
+use plenipo_api::{Input, Options, read, to_json_unredacted};
 use serde_json::Value;
 
 use crate::wire::{Failure, issues_json};
@@ -17,7 +17,7 @@ pub fn validate(text: String, file: Option<&str>, object: bool) -> Value {
         },
         None => Input::yaml(text),
     };
-    issues_json(&plenipo_engine::engine::validate(vec![input], UnknownFields::Reject))
+    issues_json(&plenipo_engine::engine::validate(vec![input], &plenipo_engine::engine::Options::default()))
 }
 
 /// A file's Bootstrap as JSON, with its secrets.

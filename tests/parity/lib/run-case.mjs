@@ -19,6 +19,8 @@ export async function runCase(c, prepared, proxy) {
   const port = name => name === 'admin' ? proxy.adminPort : prepared.listenerPorts[name];
   const ctx = {
     proxy, sleep, upstreams: prepared.upstreams, port, id: c.id,
+    /** The path of a file of the case; a new text is moved into its place. */
+    file: prepared.file, move: prepared.move,
     /** An admin page. What an answer sets off (a counter, a host's state) may come a moment after its last byte: reading waits for it. */
     async admin(url, method) {
       if (method !== 'POST') await sleep(SET_OFF);

@@ -16,6 +16,7 @@ import { freePort } from './ports.mjs';
  *   listeners  more listeners by name: { hcm, routes, vhosts, listener, chains }
  *   upstreams  { name: script | H2Upstream factory | 'refuse' }, default { u: replies(ok()) }
  *   clusters   fields over the default cluster of the upstream of the same name; `endpoints` names the upstreams
+ *   files      { name: text } files that are there from the start; ${file:name} is the path of one
  *   log        access-log config without the path ({} for the default format)
  *   stats      list of RegExp: stats of this case to compare (names have the case's id replaced by ID)
  *   unsupported  text that plenipo's refusal of this configuration must contain, while it does not implement a field yet
@@ -78,10 +79,20 @@ export async function prepare(c, dir, certs) {
     return { name: `$${name}`, type: 'STATIC', connect_timeout: '1s', load_assignment: { cluster_name: `$${name}`, endpoints: [{ lb_endpoints:
       endpoints.map(e => typeof e === 'string' ? { endpoint: { address: { socket_address: { address: '127.0.0.1', port_value: ports[e] } } } } : e) }] }, ...rest };
   });
-  const fill = s => s.replace(/\$\{port:(\w+)\}/g, (_, n) => ports[n] ?? listenerPorts[n]).replace(/\$\{log\}/g, log).replace(/\$\{dir\}/g, dir)
+  const file = name => path.join(dir, `${c.id}_${name}`);
+  const fill = s => s.replace(/\$\{file:([\w./-]+)\}/g, (_, n) => file(n)).replace(/\$\{port:(\w+)\}/g, (_, n) => ports[n] ?? listenerPorts[n]).replace(/\$\{log\}/g, log).replace(/\$\{dir\}/g, dir)
     .replace(/\$\{certs\}/g, certs.dir).replace(/\$\{id\}/g, c.id).replace(/\$([a-z]\w*)/g, (_, n) => `${c.id}_${n}`);
   const config = deepFill({ listeners, clusters }, fill);
-  return { upstreams, ports, listenerPorts, log, ...config };
+  const move = (name, text) => moveInto(file(name), fill(text));
+  for (const [name, text] of Object.entries(c.files ?? {})) move(name, text);
+  return { upstreams, ports, listenerPorts, log, file, move, ...config };
+}
+
+/** Writes a file beside its place and moves it there, with the directories that it needs. */
+function moveInto(file, text) {
+  fs.mkdirSync(path.dirname(file), { recursive: true });
+  fs.writeFileSync(`${file}.new`, text);
+  fs.renameSync(`${file}.new`, file);
 }
 
 function deepFill(v, fill) {
@@ -91,7 +102,7 @@ function deepFill(v, fill) {
     return alone ? Number(s) : s;
   }
   if (Array.isArray(v)) return v.map(x => deepFill(x, fill));
-  if (v && typeof v === 'object') return Object.fromEntries(Object.entries(v).map(([k, x]) => [fill(k), deepFill(x, fill)]));
+  if (v && typeof v === 'object') return Object.fromEntries(Object.entries(v).filter(([, x]) => x !== undefined).map(([k, x]) => [fill(k), deepFill(x, fill)]));
   return v;
 }
 

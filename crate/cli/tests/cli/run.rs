@@ -186,3 +186,43 @@ fn access_logs_are_flushed_as_often_as_the_flag_says() {
         until("the line is in the new file", || lines().contains(&format!("GET /{round} ")));
     }
 }
+
+/// As in Envoy, what is discovered may have unknown fields unless that is forbidden; the log tells of them unless that is.
+#[test]
+fn unknown_fields_of_discovered_routes_are_told_refused_or_ignored() {
+    let answers = |text: &str, extra: &str| {
+        format!(
+            r#"{{"resources": [{{"@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration", "name": "local", {extra}
+            "virtual_hosts": [{{"name": "v", "domains": ["*"], "routes": [{{"match": {{"prefix": "/"}}, "direct_response": {{"status": 200, "body": {{"inline_string": "{text}"}}}}}}]}}]}}]}}"#
+        )
+    };
+    for (flags, used, told) in [
+        (&[][..], true, true),
+        (&["--ignore-unknown-dynamic-fields"], true, false),
+        (&["--reject-unknown-dynamic-fields"], false, false),
+        (&["--reject-unknown-dynamic-fields", "--ignore-unknown-dynamic-fields"], false, false),
+    ] {
+        let folder = Folder::new();
+        let file = folder.file("rds.json", &answers("before", ""));
+        let inline = direct();
+        let (from, to) = (inline.find("route_config:").unwrap(), inline.find("http_filters:").unwrap());
+        let rds = format!("rds: {{route_config_name: local, config_source: {{path_config_source: {{path: {file}}}}}}}\n          ");
+        let text = format!("{}{rds}{}", &inline[..from], &inline[to..]);
+        let running = Running::serving(&folder, &text, &[&["--service-node", "n", "--service-cluster", "c"], flags].concat());
+        assert!(get(running.listener(), "/").ends_with("before"));
+        let new = folder.file("new.json", &answers("after", r#""nonsense": 1,"#));
+        fs::rename(new, &file).unwrap();
+        let stat = |name: &str, value: u32| get(running.admin(), "/stats").contains(&format!("{name}: {value}\n"));
+        until("an update", || stat("rds.local.update_success", 2) || stat("rds.local.update_rejected", 1));
+        let want = if used { "after" } else { "before" };
+        assert!(get(running.listener(), "/").ends_with(want), "{flags:?}: {}", running.log());
+        assert!(stat("server.dynamic_unknown_fields", u32::from(told)), "{flags:?}");
+        if told {
+            running.wait_for("Unknown field: ");
+        }
+        if !used {
+            running.wait_for("Filesystem config update rejected: ");
+        }
+        assert_eq!(running.log().contains("Unknown field: "), told, "{}", running.log());
+    }
+}

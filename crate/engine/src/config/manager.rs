@@ -9,8 +9,8 @@ use plenipo_api::proto::envoy::{
         network::http_connection_manager::v3::{
             HttpConnectionManager, HttpFilter,
             http_connection_manager::{
-                CodecType, ForwardClientCertDetails, ForwardClientCertFormat, PathWithEscapedSlashesAction, ServerHeaderTransformation,
-                StripPortMode, UpgradeConfig,
+                CodecType, ForwardClientCertDetails, ForwardClientCertFormat, PathWithEscapedSlashesAction, RouteSpecifier,
+                ServerHeaderTransformation, StripPortMode, UpgradeConfig,
             },
             http_filter::ConfigType,
         },
@@ -23,7 +23,7 @@ mod identity;
 use super::{
     Context, access_log, any, filter,
     issues::{At, Issues},
-    local_reply, protocol, route, value,
+    local_reply, protocol, rds, route, value,
 };
 use crate::{
     filter::chain::Link,
@@ -33,7 +33,7 @@ use crate::{
         manager::Manager,
         settings::{Codec, ConnectionManager, EscapedSlashes, ForwardProto, Router, ServerHeader, StripPort, Underscores, Upgrade},
     },
-    route::RouteTable,
+    route::Routes,
     stats::{Http1Stats, Http2Stats, HttpStats, ListenerHttpStats, RouteResolutionStats, RouterStats, TracingStats},
 };
 
@@ -51,18 +51,7 @@ pub fn compile(config: &[u8], listener: &str, context: &Context<'_>, at: &At<'_>
     let stats = filter::FilterStats { store: context.stats, manager: &prefix };
     let (filters, router_settings) = chain(&config.http_filters, stats, &at.field("http_filters"), issues);
     let upgrade_filters = upgrade_filters(&config.upgrade_configs, &router_settings, stats, &at.field("upgrade_configs"), issues);
-    let routes = if tables.is_empty() {
-        // The reader refuses the other kinds of a route specifier by name.
-        RouteTable::new(Default::default(), Vec::new(), Default::default())
-    } else {
-        let at = at.field("route_config");
-        // Two of one field are one message in two parts.
-        let table = route::compile(&tables.concat(), context.stats, &at, &mut filter::compile_route, issues)?;
-        if table.settings.validate_clusters.unwrap_or(true) {
-            route::unknown_clusters(&table, &at, context.cluster_exists, issues);
-        }
-        table
-    };
+    let routes = routes(&config, &tables, &prefix, context, at, issues)?;
     let local_replies = config.local_reply_config.as_ref().map(|c| local_reply::compile(c, &at.field("local_reply_config"), issues));
     let access_log = access_log::compile(&config.access_log, &at.field("access_log").to_string(), context.files, issues);
     if issues[before..].iter().any(|i| i.severity == plenipo_api::Severity::Error) {
@@ -70,7 +59,7 @@ pub fn compile(config: &[u8], listener: &str, context: &Context<'_>, at: &At<'_>
     }
     Some(Manager {
         settings,
-        routes: Arc::new(routes),
+        routes,
         filters,
         upgrade_filters,
         access_log,
@@ -85,6 +74,28 @@ pub fn compile(config: &[u8], listener: &str, context: &Context<'_>, at: &At<'_>
         route_resolution: config.record_route_resolution_stats.then(|| RouteResolutionStats::new(context.stats, &prefix)),
         listener_stats: ListenerHttpStats::new(context.stats, &format!("{listener}.{prefix}")),
     })
+}
+
+/// Compiles the choice between `route_config`, whose encoded parts are `tables`, and `rds`.
+fn routes(
+    config: &HttpConnectionManager,
+    tables: &[&[u8]],
+    prefix: &str,
+    context: &Context<'_>,
+    at: &At<'_>,
+    issues: &mut Issues,
+) -> Option<Routes> {
+    if let Some(RouteSpecifier::Rds(rds)) = &config.route_specifier {
+        return rds::compile(rds, prefix, context, &at.field("rds"), issues)
+            .map(|source| Routes::Discovered((context.route_source)(source)));
+    }
+    let at = at.field("route_config");
+    // Two of one field are one message in two parts; the reader refuses the other kinds of a route specifier by name.
+    let table = route::compile(&tables.concat(), context.stats, &at, &mut filter::compile_route, issues)?;
+    if table.settings.validate_clusters.unwrap_or(true) {
+        route::unknown_clusters(&table, &at, context.cluster_exists, issues);
+    }
+    Some(Routes::Own(Arc::new(table)))
 }
 
 /// Compiles `upgrade_configs.filters`; `router` is what the other filters' router is told.

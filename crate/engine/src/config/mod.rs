@@ -12,16 +12,19 @@ pub mod log_filter;
 pub mod manager;
 pub mod metadata;
 pub mod protocol;
+pub mod rds;
 mod retry;
 pub mod route;
 pub mod tls;
 pub mod transport;
 pub mod value;
 
+use std::sync::Arc;
+
 use once_cell::sync::Lazy;
 use plenipo_api::Support;
 
-use crate::{access_log::Files, stats::Store};
+use crate::{access_log::Files, route::RouteSource, stats::Store};
 
 /// What the engine implements of Envoy's API: `supported.txt`.
 pub static SUPPORT: Lazy<Support> = Lazy::new(|| {
@@ -45,4 +48,6 @@ pub struct Context<'a> {
     pub service_node: &'a str,
     /// Whether a cluster of that name will exist once the change is published.
     pub cluster_exists: &'a dyn Fn(&str) -> bool,
+    /// The one source of routes that equals this one, of all that are in use.
+    pub route_source: &'a dyn Fn(RouteSource) -> Arc<RouteSource>,
 }

@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use plenipo_api::{
-    Input, Issue, IssueCode, LoadedBootstrap, Options as ReadOptions, UnknownFields,
+    Input, Issue, IssueCode, LoadedBootstrap, Options as ReadOptions,
     proto::envoy::config::{bootstrap::v3::Bootstrap, core::v3::address::Address},
     read_bootstrap,
 };
@@ -14,7 +14,7 @@ use super::{Applied, Control, Kind, decode_cluster, decode_listener, has_error, 
 use crate::{
     access_log::{AccessLog, Files},
     config::{self, Context, SUPPORT, issues::At},
-    engine::{BoundAddress, Error, Event, State, local_address},
+    engine::{BoundAddress, Error, Event, Options, State, local_address},
     listener::{SocketOptions, socket::Bound},
     stats::Store,
     worker,
@@ -128,7 +128,7 @@ impl Control {
 }
 
 /// The bootstrap's node with what the command line says instead.
-fn node(bootstrap: &Bootstrap, options: &crate::engine::Options) -> Node {
+fn node(bootstrap: &Bootstrap, options: &Options) -> Node {
     let mut node = bootstrap.node.clone().unwrap_or_default();
     if let Some(cluster) = &options.service_cluster {
         node.cluster.clone_from(cluster);
@@ -196,8 +196,8 @@ fn admin(bootstrap: &Bootstrap, files: &Files, issues: &mut Vec<Issue>) -> Optio
 }
 
 /// Checks and compiles a bootstrap; starts, binds and writes nothing.
-pub fn validate(inputs: Vec<Input>, unknown: UnknownFields) -> Vec<Issue> {
-    let loaded = match read_bootstrap(inputs, &ReadOptions { support: Some(&SUPPORT), unknown_fields: unknown }) {
+pub fn validate(inputs: Vec<Input>, options: &Options) -> Vec<Issue> {
+    let loaded = match read_bootstrap(inputs, &ReadOptions { support: Some(&SUPPORT), unknown_fields: options.unknown_fields }) {
         Ok(loaded) => loaded,
         Err(issues) => return issues,
     };
@@ -207,15 +207,17 @@ pub fn validate(inputs: Vec<Input>, unknown: UnknownFields) -> Vec<Issue> {
     let (_, paths, mut found) = static_resources(&loaded);
     issues.append(&mut found);
     admin(&loaded.bootstrap, &files, &mut issues);
+    let node = node(&loaded.bootstrap, options);
     let exists = |name: &str| paths.contains_key(&(Kind::Cluster, name.to_owned()));
     let context = Context {
         stats: &store,
         files: &files,
         workers: 0,
         share_port: false,
-        service_cluster: "",
-        service_node: "",
+        service_cluster: &node.cluster,
+        service_node: &node.id,
         cluster_exists: &exists,
+        route_source: &Arc::new,
     };
     for resource in &loaded.clusters {
         if let Ok(cluster) = decode_cluster(&resource.bytes) {

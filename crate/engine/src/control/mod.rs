@@ -1,6 +1,7 @@
 //! The door: every change, from any source, is compiled and checked whole here, by one writer, and published as one snapshot.
 
 mod bootstrap;
+mod discovery;
 mod publish;
 mod resources;
 mod view;
@@ -13,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use plenipo_api::{
-    Input, Issue, IssueCode, Options as ReadOptions, Severity, UnknownFields,
+    Input, Issue, IssueCode, Options as ReadOptions, Severity,
     proto::envoy::config::{cluster::v3::Cluster as ClusterProto, listener::v3::Listener as ListenerProto},
 };
 use tokio::{
@@ -28,10 +29,11 @@ use crate::{
     admin::Drain,
     cluster::{Cluster, Resolvers},
     config::SUPPORT,
-    engine::{DrainReport, Error, Event, Shared, State},
+    engine::{DrainReport, Error, Event, Options, Shared, State},
     listener::{Listener, socket::Bound},
     worker,
 };
+use discovery::Sources;
 use resources::Resources;
 
 /// Who a resource belongs to; an owner replaces only its own.
@@ -181,6 +183,7 @@ pub(crate) struct Control {
     clusters: BTreeMap<String, Arc<Cluster>>,
     dns: HashMap<String, tokio::task::JoinHandle<()>>,
     listeners: BTreeMap<String, Live>,
+    sources: Sources,
     node: bootstrap::Node,
     version: u64,
     /// When a graceful drain of listeners closes them, and whether only inbound ones.
@@ -193,6 +196,7 @@ impl Control {
     fn new(shared: Arc<Shared>) -> Result<Control, Error> {
         let files = Files::start(&shared.stats).map_err(|e| Error::state(format!("cannot start the log writer: {e}")))?;
         Ok(Control {
+            sources: Sources::new(shared.clone()),
             shared,
             files,
             resolvers: Arc::new(Resolvers::new()),
@@ -214,9 +218,15 @@ impl Control {
         loop {
             let command = tokio::select! {
                 command = inbox.recv() => command,
+                update = self.sources.next() => {
+                    self.discovered(update, None).await;
+                    continue;
+                }
                 _ = flush.tick() => {
                     self.shared.stats.flush();
                     crate::access_log::flush_thread();
+                    // A listener that was replaced uses its routes until its last connection ends.
+                    self.sources.forget();
                     if let Some((_, inbound_only)) = self.close_at.take_if(|(at, _)| *at <= tokio::time::Instant::now()) {
                         self.close_listeners(inbound_only);
                     }
@@ -322,8 +332,8 @@ fn has_error(issues: &[Issue]) -> bool {
 }
 
 /// See [`crate::engine::validate`].
-pub fn validate(inputs: Vec<Input>, unknown: UnknownFields) -> Vec<Issue> {
-    bootstrap::validate(inputs, unknown)
+pub fn validate(inputs: Vec<Input>, options: &Options) -> Vec<Issue> {
+    bootstrap::validate(inputs, options)
 }
 
 /// Decodes a resource that the reader made.

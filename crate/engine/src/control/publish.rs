@@ -104,7 +104,7 @@ impl Control {
                 new.dns = Some(tokio::task::spawn_local(run_dns(new.cluster.clone(), self.resolvers.clone())));
             }
         }
-        self.warm(&compiled, &mut cancel).await?;
+        self.warm(&plan, &compiled, &mut cancel).await?;
         let mut applied = applied(&plan, self.version);
         applied.warnings.append(&mut compiled.warnings);
         if plan.is_empty() && self.version != 0 {
@@ -130,6 +130,7 @@ impl Control {
             service_cluster: &self.node.cluster,
             service_node: &self.node.id,
             cluster_exists: &exists,
+            route_source: &|source| self.sources.intern(source),
         };
         for ((kind, name), resource) in &plan.upserts {
             let path = place(*kind, name);
@@ -186,20 +187,37 @@ impl Control {
         self.listeners.values().any(|live| Arc::ptr_eq(&live.bound, bound))
     }
 
-    async fn warm(&self, compiled: &Compiled, cancel: &mut Option<oneshot::Receiver<()>>) -> Result<(), Error> {
-        let all = async {
+    /// Waits until clusters have hosts and sources of routes gave some, or as long as may be waited for each.
+    async fn warm(&mut self, plan: &Plan, compiled: &Compiled, cancel: &mut Option<oneshot::Receiver<()>>) -> Result<(), Error> {
+        self.sources.forget();
+        self.sources.start(&self.shared);
+        let limit = self.shared.options.warm_timeout;
+        let clusters = async {
             for new in compiled.clusters.values() {
                 new.cluster.warm().await;
             }
         };
-        let all = tokio::time::timeout(self.shared.options.warm_timeout, all);
-        match cancel {
-            None => drop(all.await),
-            Some(signal) => tokio::select! {
+        let clusters = tokio::time::timeout(limit, clusters);
+        tokio::pin!(clusters);
+        let over = tokio::time::sleep(limit);
+        tokio::pin!(over);
+        let stop = async {
+            match cancel {
+                Some(signal) => drop(signal.await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(stop);
+        let mut warm = false;
+        while !warm || !self.sources.are_ready() {
+            tokio::select! {
                 biased;
-                _ = signal => return Err(cancelled()),
-                _ = all => return Ok(()),
-            },
+                () = &mut stop => return Err(cancelled()),
+                _ = &mut clusters, if !warm => warm = true,
+                update = self.sources.next() => self.discovered(update, Some(Pending { plan, compiled })).await,
+                // A proxy that serves goes on; one that starts waits as long as its sources say.
+                () = &mut over, if self.version != 0 => break,
+            }
         }
         Ok(())
     }
@@ -244,13 +262,7 @@ impl Control {
             }
             begun.push((listener, bound));
         }
-        self.version += 1;
-        let snapshot = Arc::new(Snapshot {
-            version: self.version,
-            clusters: self.clusters.values().map(|c| (c.name.clone(), c.clone())).collect(),
-            listeners: self.listeners.values().map(|l| l.listener.clone()).collect(),
-        });
-        self.shared.snapshot.store(snapshot.clone());
+        let snapshot = self.next_snapshot();
         self.publish_addresses();
         // Our handles go first: a worker that closes its own then closes the socket, with nobody left in its queue.
         let removed: Vec<_> = removed.into_iter().map(|live: Live| key(&live.bound)).collect();
@@ -282,6 +294,43 @@ impl Control {
         drained
     }
 
+    /// Publishes the routes that were discovered; nothing else changes.
+    pub async fn publish_routes(&mut self) {
+        let snapshot = self.next_snapshot();
+        let mut acks = Vec::new();
+        for worker in &self.workers {
+            let (ack, done) = oneshot::channel();
+            if worker.mailbox.send(Message::Publish(snapshot.clone(), Some(ack))).is_ok() {
+                acks.push(done);
+            }
+        }
+        for ack in acks {
+            // Dropped unsent when a worker is gone; it serves nothing old either.
+            let _ = ack.await;
+        }
+        self.publish_view();
+    }
+
+    /// Makes a snapshot of what there is now, under the next version.
+    fn next_snapshot(&mut self) -> Arc<Snapshot> {
+        self.version += 1;
+        let snapshot = Arc::new(Snapshot {
+            version: self.version,
+            clusters: self.clusters.values().map(|c| (c.name.clone(), c.clone())).collect(),
+            listeners: self.listeners.values().map(|l| l.listener.clone()).collect(),
+            routes: self.sources.tables(),
+        });
+        self.shared.snapshot.store(snapshot.clone());
+        snapshot
+    }
+
+    /// Whether there is a cluster of that name, or will be with a change that is under way.
+    pub(super) fn has_cluster(&self, name: &str, pending: Option<Pending<'_>>) -> bool {
+        let added = pending.is_some_and(|p| p.compiled.clusters.contains_key(name));
+        let removed = pending.is_some_and(|p| p.plan.removals.iter().any(|(kind, of)| *kind == Kind::Cluster && of == name));
+        added || self.resources.contains(Kind::Cluster, name) && !removed
+    }
+
     fn publish_addresses(&self) {
         let mut addresses: Vec<_> =
             self.listeners.iter().map(|(name, live)| BoundAddress { listener: name.clone(), address: live.bound.address }).collect();
@@ -290,7 +339,7 @@ impl Control {
     }
 
     fn publish_view(&self) {
-        let view = self.shared.view.load().with_resources(&self.resources, self.version);
+        let view = self.shared.view.load().with_resources(&self.resources, self.sources.discovered(), self.version);
         self.shared.view.store(Arc::new(view));
     }
 
@@ -387,6 +436,13 @@ impl Control {
     pub(super) fn requests_under_way(&self) -> u64 {
         worker::requests_under_way(&self.shared.stats)
     }
+}
+
+/// A change that waits to be published.
+#[derive(Clone, Copy)]
+pub(super) struct Pending<'p> {
+    plan: &'p Plan,
+    compiled: &'p Compiled,
 }
 
 /// What a change compiles to.

@@ -1,9 +1,11 @@
 //! What the control side shows of the running configuration: `/config_dump` and `dump()`.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{Kind, resources::Resources};
+use super::{Kind, discovery::Discovered, resources::Resources};
 
 /// The running configuration in its wire form.
 #[derive(Clone, Debug, Default)]
@@ -12,6 +14,7 @@ pub struct View {
     node: Bytes,
     clusters: Vec<Bytes>,
     listeners: Vec<(String, Bytes)>,
+    routes: Vec<Discovered>,
     version: u64,
 }
 
@@ -21,11 +24,12 @@ impl View {
         View { bootstrap, node, ..View::default() }
     }
 
-    /// The same with these resources; bytes are shared, not copied.
-    pub fn with_resources(&self, resources: &Resources, version: u64) -> View {
+    /// The same with these resources and discovered routes; bytes are shared, not copied.
+    pub fn with_resources(&self, resources: &Resources, routes: Vec<Discovered>, version: u64) -> View {
         View {
             clusters: resources.of_kind(Kind::Cluster).map(|(_, r)| r.bytes.clone()).collect(),
             listeners: resources.of_kind(Kind::Listener).map(|(name, r)| (name.to_owned(), r.bytes.clone())).collect(),
+            routes,
             version,
             ..self.clone()
         }
@@ -56,6 +60,11 @@ impl View {
     /// Every listener with its name.
     pub fn listeners(&self) -> Vec<(String, Value)> {
         self.listeners.iter().map(|(name, b)| (name.clone(), show(Kind::Listener.message(), b))).collect()
+    }
+
+    /// The routes that were discovered: their version, when they were taken into use, and what they are.
+    pub fn routes(&self) -> impl Iterator<Item = (&str, SystemTime, Value)> {
+        self.routes.iter().map(|r| (&*r.version, r.updated, show("envoy.config.route.v3.RouteConfiguration", &r.config)))
     }
 
     /// The version that it shows.

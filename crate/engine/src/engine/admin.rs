@@ -121,7 +121,22 @@ impl AdminSource for AdminView {
         }
         configs.push(json!({ "@type": of("ListenersConfigDump"), "static_listeners": listeners }));
         configs.push(json!({ "@type": of("ScopedRoutesConfigDump") }));
-        configs.push(json!({ "@type": of("RoutesConfigDump"), "static_route_configs": routes }));
+        let discovered: Vec<Value> = view
+            .routes()
+            .map(|(version, updated, routes)| {
+                let routes = entry("envoy.config.route.v3.RouteConfiguration", routes);
+                let mut shown = json!({ "version_info": version, "route_config": routes, "last_updated": timestamp(updated) });
+                if let (true, Some(fields)) = (version.is_empty(), shown.as_object_mut()) {
+                    fields.remove("version_info");
+                }
+                shown
+            })
+            .collect();
+        let mut all = json!({ "@type": of("RoutesConfigDump"), "static_route_configs": routes, "dynamic_route_configs": discovered });
+        if let Some(fields) = all.as_object_mut() {
+            fields.retain(|_, value| value.as_array().is_none_or(|list| !list.is_empty()));
+        }
+        configs.push(all);
         configs.push(json!({ "@type": of("SecretsConfigDump") }));
         configs
     }

@@ -18,7 +18,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use plenipo_api::{Input, Issue, IssueCode, UnknownFields};
+use plenipo_api::{Input, Issue, IssueCode};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use host::{cpu_count, local_address};
@@ -414,8 +414,8 @@ impl Drop for CrashGuard {
 }
 
 /// Reads, checks and compiles a bootstrap without starting anything: every problem, warnings included.
-pub fn validate(inputs: Vec<Input>, unknown: UnknownFields) -> Vec<Issue> {
-    control::validate(inputs, unknown)
+pub fn validate(inputs: Vec<Input>, options: &Options) -> Vec<Issue> {
+    control::validate(inputs, options)
 }
 
 /// A lock that a panicking thread held is still good: every critical section here leaves the value whole.

@@ -24,6 +24,8 @@ pub struct Options {
     pub static_owner: Owner,
     /// What is done with fields that Envoy's API does not have.
     pub unknown_fields: UnknownFields,
+    /// The same, in what is discovered (`--reject-unknown-dynamic-fields`, `--ignore-unknown-dynamic-fields`); told in the log by default.
+    pub unknown_dynamic_fields: UnknownFields,
     /// Whether other processes may listen on the same ports (Envoy: always; here not by default).
     pub share_port: bool,
     /// How long connections of a removed or changed listener may go on (`--drain-time-s`); 600 s as in Envoy.
@@ -53,6 +55,7 @@ impl Default for Options {
             service_zone: None,
             static_owner: Owner::Bootstrap,
             unknown_fields: UnknownFields::Reject,
+            unknown_dynamic_fields: UnknownFields::Warn,
             share_port: false,
             drain_time: Duration::from_secs(600),
             gradual_drain: true,

@@ -169,6 +169,7 @@ fn with_filter(proxy: &Proxy, config: &plenipo_testkit::config::Listener, factor
         service_cluster: "",
         service_node: "",
         cluster_exists: &|_| true,
+        route_source: &Arc::new,
     };
     let (at, mut issues) = (At::Root("l"), Vec::new());
     let address = config::listener::address(&proto, &context, &at, &mut issues).unwrap();

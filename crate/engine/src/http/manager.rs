@@ -22,7 +22,7 @@ use crate::{
     },
     format,
     forward::forward,
-    route::RouteTable,
+    route::Routes,
     stats::{Http1Stats, Http2Stats, HttpStats, ListenerHttpStats, RouteResolutionStats, RouterStats, TracingStats},
     stream_info::{Protocol, StreamInfo},
 };
@@ -35,7 +35,7 @@ pub struct Manager {
     /// All that the configuration says of it.
     pub settings: ConnectionManager,
     /// Its routes.
-    pub routes: Arc<RouteTable>,
+    pub routes: Routes,
     /// Its filters, the router left out.
     pub filters: Vec<Link>,
     /// The kinds of upgrades that have filters of their own (`upgrade_configs.filters`), the router left out.
@@ -123,7 +123,7 @@ async fn decide(stream: &mut Stream, manager: &Arc<Manager>, chain: &mut Chain) 
         settings: &manager.settings,
         connection: &stream.info.connection,
         local_address: stream.worker.local_address,
-        internal_only: &manager.routes.settings.internal_only_headers,
+        internal_only: stream.snapshot.table(&manager.routes).map_or(&[], |table| &table.settings.internal_only_headers),
     };
     let origin = headers::edit_request(&mut stream.headers, context, || stream.worker.random.next())
         .inspect_err(|_| manager.stats.downstream_rq_rejected_via_ip_detection().inc())?;

@@ -81,7 +81,8 @@ impl Stream {
     /// Chooses the route by the request as it is now.
     pub fn find_route(&mut self) {
         let begun = self.manager.route_resolution.is_some().then(Instant::now);
-        self.info.route = self.manager.routes.find(Lookup { headers: &self.headers, info: &self.info, random: self.random });
+        let request = Lookup { headers: &self.headers, info: &self.info, random: self.random };
+        self.info.route = self.snapshot.table(&self.manager.routes).and_then(|table| table.find(request));
         self.info.route_resolutions += 1;
         self.info.route_resolution_time += begun.map_or(Duration::ZERO, |begun| begun.elapsed());
         let Some(action) = self.info.route.as_ref().and_then(RouteMatch::forward) else { return };

@@ -13,6 +13,7 @@ mod mirror;
 mod mutation;
 mod pattern;
 mod retry;
+mod source;
 mod table;
 mod template;
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub use mirror::Mirror;
 pub use mutation::{AppendAction, HeaderAddition, HeaderMutations, HeaderValue};
 pub use pattern::{Case, Pattern, Rewrite, StringMatch};
 pub use retry::{BackOff, PassOver, Pause, RateLimited, ResetFormat, Retriable, RetryOn, RetryPolicy, number};
+pub use source::{Origin, RouteSource, Routes};
 pub use table::{
     DomainError, Domains, FilterConfigs, PerFilter, RequireTls, Route, RouteConfig, RouteKind, RouteMatch, RouteTable, TableSettings,
     VirtualHost,

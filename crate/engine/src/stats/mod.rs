@@ -18,7 +18,7 @@ mod tests;
 
 use std::{
     cell::Cell,
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     marker::PhantomData,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -43,6 +43,7 @@ pub(crate) struct Inner {
     /// Which worker shards have a thread. Shard 0 is the shared one and stands for index 0 here, never free.
     taken: Mutex<Vec<bool>>,
     blocks: Mutex<HashMap<Arc<str>, Vec<Weak<Block>>>>,
+    texts: Mutex<BTreeMap<Arc<str>, Weak<Mutex<String>>>>,
 }
 
 /// What this thread writes to: a store and its shard there.
@@ -80,7 +81,12 @@ impl Store {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let mut taken = vec![false; workers + 1];
         taken[0] = true;
-        Store(Arc::new(Inner { id: NEXT.fetch_add(1, Relaxed), taken: Mutex::new(taken), blocks: Mutex::default() }))
+        Store(Arc::new(Inner {
+            id: NEXT.fetch_add(1, Relaxed),
+            taken: Mutex::new(taken),
+            blocks: Mutex::default(),
+            texts: Mutex::default(),
+        }))
     }
 
     /// A counter of its own, by its full name. For a family of names prefer a [`crate::stat_block!`].
@@ -96,6 +102,28 @@ impl Store {
     /// A histogram of its own, by its full name.
     pub fn histogram(&self, name: &str, unit: Unit) -> Histogram {
         Histogram(self.block(name, block::histogram_template(unit)))
+    }
+
+    /// A text by its full name, empty at first; the one that is there already, or a new one. It is shown for as long as a handle lives.
+    pub fn text(&self, name: &str) -> Text {
+        let name: Arc<str> = sanitize(name).into();
+        let mut texts = lock(&self.0.texts);
+        texts.retain(|_, text| text.strong_count() > 0);
+        if let Some(found) = texts.get(&name).and_then(Weak::upgrade) {
+            return Text(found);
+        }
+        let text = Arc::<Mutex<String>>::default();
+        texts.insert(name, Arc::downgrade(&text));
+        Text(text)
+    }
+
+    /// Calls `see` with the name and the value of every text, by name.
+    pub fn visit_texts(&self, mut see: impl FnMut(&str, &str)) {
+        for (name, text) in lock(&self.0.texts).iter() {
+            if let Some(text) = text.upgrade() {
+                see(name, &lock(&text));
+            }
+        }
     }
 
     /// The block of `template` under `prefix`; the one that is there already, or a new one.
@@ -273,6 +301,17 @@ impl Histogram {
     /// Records one value, in the histogram's unit.
     pub fn record(&self, value: u64) {
         self.0.histogram(0).record(value);
+    }
+}
+
+/// A text that is shown among the stats, such as the version of a configuration (a text readout).
+#[derive(Clone)]
+pub struct Text(Arc<Mutex<String>>);
+
+impl Text {
+    /// Sets it.
+    pub fn set(&self, value: &str) {
+        value.clone_into(&mut lock(&self.0));
     }
 }
 

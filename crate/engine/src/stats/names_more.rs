@@ -175,6 +175,21 @@ impl SslStats {
     }
 }
 
+stat_block! {
+    /// Routes that are discovered (`http.<stat_prefix>.rds.<route_config_name>`).
+    pub struct RdsStats {
+        counters {
+            config_reload, init_fetch_timeout, update_attempt, update_empty, update_failure, update_rejected, update_success,
+        }
+        gauges {
+            config_reload_time_ms, update_time, version,
+        }
+        histograms {
+            update_duration: Milliseconds,
+        }
+    }
+}
+
 impl ServerStats {
     /// Writes what is known from the start: workers, and the values that a proxy without hot restart and OCSP always has.
     pub fn started(&self, concurrency: u64, initialization: Duration) {

@@ -60,7 +60,7 @@ pub enum Kinds {
     Gauges,
     /// Histograms.
     Histograms,
-    /// Text readouts, of which there are none.
+    /// Text readouts.
     TextReadouts,
 }
 
@@ -80,6 +80,22 @@ pub struct Query {
 }
 
 impl Query {
+    /// Whether a stat of this kind and name is wanted.
+    fn wants(&self, kind: Kinds, name: &str, used: bool) -> bool {
+        (self.kinds == Kinds::All || self.kinds == kind)
+            && (used || !self.used_only)
+            && self.filter.as_ref().is_none_or(|f| f.is_match(name) != self.invert)
+    }
+
+    /// Calls `see` with every text that is wanted; one that is empty was never written.
+    fn visit_texts(&self, store: &Store, mut see: impl FnMut(&str, &str)) {
+        store.visit_texts(|name, text| {
+            if self.wants(Kinds::TextReadouts, name, !text.is_empty()) {
+                see(name, text);
+            }
+        });
+    }
+
     /// Calls `see` for every stat that is wanted.
     pub(super) fn visit(&self, store: &Store, mut see: impl FnMut(&str, &Value)) {
         store.visit(|name, reading| {
@@ -88,10 +104,7 @@ impl Query {
                 Value::Gauge(_) => Kinds::Gauges,
                 Value::Histogram { .. } => Kinds::Histograms,
             };
-            let wanted = (self.kinds == Kinds::All || self.kinds == kind)
-                && (reading.used || !self.used_only)
-                && self.filter.as_ref().is_none_or(|f| f.is_match(name) != self.invert);
-            if wanted {
+            if self.wants(kind, name, reading.used) {
                 see(name, &reading.value);
             }
         });
@@ -102,6 +115,9 @@ impl Query {
 pub fn text(store: &Store, query: &Query) -> String {
     let mut out = String::new();
     // Writing into a String does not fail.
+    query.visit_texts(store, |name, text| {
+        let _ = writeln!(out, "{name}: \"{text}\"");
+    });
     query.visit(store, |name, value| {
         let _ = match value {
             Value::Counter(value) | Value::Gauge(value) => writeln!(out, "{name}: {value}"),
@@ -178,6 +194,10 @@ fn general(value: f64) -> String {
 pub fn json(store: &Store, query: &Query) -> String {
     let mut out = String::from("{\"stats\":[");
     let mut histograms = Vec::new();
+    query.visit_texts(store, |name, text| {
+        let separator = if out.ends_with('[') { "" } else { "," };
+        let _ = write!(out, "{separator}{{\"name\":{},\"value\":{}}}", quoted(name), quoted(text));
+    });
     query.visit(store, |name, value| match value {
         Value::Counter(value) | Value::Gauge(value) => {
             let separator = if out.ends_with('[') { "" } else { "," };
@@ -312,7 +332,17 @@ mod tests {
         let used = Query { used_only: true, ..Query::default() };
         assert_eq!(text(&store, &used), "cluster.app.upstream_cx_active: 0\ncluster.app.upstream_rq_total: 1\n");
         assert_eq!(text(&store, &Query { kinds: Kinds::Gauges, ..used.clone() }), "cluster.app.upstream_cx_active: 0\n");
-        assert_eq!(text(&store, &Query { kinds: Kinds::TextReadouts, ..used.clone() }), "");
+        let version = store.text("http.a.rds.b.version_text");
+        let texts = Query { kinds: Kinds::TextReadouts, ..Query::default() };
+        assert_eq!(text(&store, &texts), "http.a.rds.b.version_text: \"\"\n");
+        assert_eq!(text(&store, &Query { used_only: true, ..texts.clone() }), "");
+        version.set("v\"1");
+        assert_eq!(
+            json(&store, &Query { used_only: true, ..texts.clone() }),
+            "{\"stats\":[{\"name\":\"http.a.rds.b.version_text\",\"value\":\"v\\\"1\"}]}"
+        );
+        drop(version);
+        assert_eq!(text(&store, &texts), "");
         let filter = Some(Regex::new("rq_").unwrap());
         assert_eq!(text(&store, &Query { filter: filter.clone(), ..used.clone() }), "cluster.app.upstream_rq_total: 1\n");
         assert_eq!(text(&store, &Query { filter, invert: true, ..used.clone() }), "cluster.app.upstream_cx_active: 0\n");

@@ -1,7 +1,7 @@
 //! The reader and the compiler of configurations: whatever the text, they answer; what the reader takes is the same as JSON.
 
-use plenipo_api::{Input, Options, Severity, UnknownFields, read, to_json_unredacted};
-use plenipo_engine::engine::validate;
+use plenipo_api::{Input, Options, Severity, read, to_json_unredacted};
+use plenipo_engine::engine::{self, validate};
 use plenipo_testkit::fuzz::{Numbers, fuzz};
 use serde_json::{Value, json};
 
@@ -81,7 +81,7 @@ fn bootstraps() {
 
 /// The first words of what is wrong with a document, if anything is.
 fn complaints(document: Input) -> Option<String> {
-    let issues = validate(vec![document], UnknownFields::Reject);
+    let issues = validate(vec![document], &engine::Options::default());
     assert!(issues.iter().all(|issue| !issue.message.is_empty()));
     let first = issues.iter().find(|issue| issue.severity == Severity::Error)?;
     Some(first.message.split(' ').take(3).collect::<Vec<_>>().join(" "))
