@@ -27,7 +27,7 @@ pub use grpc::{GrpcCounters, GrpcProtocol, GrpcStats};
 pub use host::{ActiveConnection, ActiveRequest, Endpoint, Health, Host, HostStats, Locality, Outcome};
 pub use host_set::{Group, HealthRules, HostEntry, HostSet, Turn};
 pub use settings::{
-    AutoNames, Bind, Discovery, DnsEndpoint, DnsSettings, Either, FailureRefresh, LookupFamily, ResolverConfig, Settings, Spoken,
+    AutoNames, Bind, Discovery, DnsEndpoint, DnsSettings, Either, FailureRefresh, LookupFamily, Policies, ResolverConfig, Settings, Spoken,
     TcpKeepalive, UpstreamProtocol,
 };
 

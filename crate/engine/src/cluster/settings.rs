@@ -18,6 +18,7 @@ use crate::{
         settings::{Http1, Http2},
     },
     metadata::Metadata,
+    route::{HashPolicy, Mirror, RetryPolicy},
     stream_info::Protocol,
     tls::ClientContext,
     transport::proxy_protocol::ProxyHeader,
@@ -72,6 +73,19 @@ pub struct Settings {
     pub metadata: Option<Arc<Metadata>>,
     /// `node.locality.zone` of this proxy; absent where it has none.
     pub local_zone: Option<Arc<str>>,
+    /// What `HttpProtocolOptions` say in place of every route, as in Envoy; absent by default.
+    pub policies: Option<Box<Policies>>,
+}
+
+/// Policies of a cluster that come before its routes'.
+#[derive(Clone, Debug, Default)]
+pub struct Policies {
+    /// `retry_policy`, without its time limits: those stay the route's.
+    pub retry: Option<RetryPolicy>,
+    /// `hash_policy`
+    pub hash: Option<Arc<HashPolicy>>,
+    /// `request_mirror_policies`
+    pub mirrors: Option<Arc<Vec<Mirror>>>,
 }
 
 impl Default for Settings {
@@ -100,6 +114,7 @@ impl Default for Settings {
             tcp_keepalive: None,
             metadata: None,
             local_zone: None,
+            policies: None,
         }
     }
 }

@@ -32,13 +32,13 @@ use plenipo_api::proto::envoy::{
 use super::{
     any,
     issues::{At, Issues},
-    metadata, protocol, transport, value,
+    metadata, protocol, retry, route, transport, value,
 };
 use crate::{
     balance::{Policy, TableKind, TableRules},
     cluster::{
         AutoNames, Bind, Discovery, DnsEndpoint, DnsSettings, Either, Endpoint, FailureRefresh, Health, HealthRules, Locality,
-        LookupFamily, ResolverConfig, RetryBudget, Settings, TcpKeepalive, Thresholds, UpstreamProtocol,
+        LookupFamily, Policies, ResolverConfig, RetryBudget, Settings, TcpKeepalive, Thresholds, UpstreamProtocol,
     },
     http::header::HeaderName,
 };
@@ -177,6 +177,13 @@ fn protocol(config: &Cluster, settings: &mut Settings, at: &At<'_>, issues: &mut
             let (send, validate) = (names.auto_sni, names.auto_san_validation);
             settings.auto_names = (send || validate).then(|| AutoNames { header: HeaderName::of_request(header), send, validate });
         }
+        let policies = Policies {
+            retry: options.retry_policy.as_ref().map(|policy| retry::compile(policy, &at.field("retry_policy"), issues)),
+            hash: route::hash_policy::compile(&options.hash_policy, &at.field("hash_policy"), issues),
+            mirrors: route::mirror::compile(&options.request_mirror_policies, &at.field("request_mirror_policies"), issues),
+        };
+        let any = policies.retry.is_some() || policies.hash.is_some() || policies.mirrors.is_some();
+        settings.policies = any.then(|| Box::new(policies));
         let either = |http1: Option<&Http1ProtocolOptions>, http2: Option<&Http2ProtocolOptions>, at: &At<'_>, issues: &mut Issues| {
             let default = Either::default();
             let http1 = http1.map_or(default.http1, |o| protocol::http1(o, &at.field("http_protocol_options"), issues));

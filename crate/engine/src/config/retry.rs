@@ -5,7 +5,7 @@ use std::time::Duration;
 use plenipo_api::proto::envoy::{
     config::route::v3::{
         self as proto,
-        retry_policy::{RateLimitedRetryBackOff, ResetHeaderFormat, RetryBackOff, retry_host_predicate},
+        retry_policy::{RateLimitedRetryBackOff, ResetHeaderFormat, RetryBackOff, retry_host_predicate, retry_priority},
     },
     extensions::retry::host::omit_host_metadata::v3::OmitHostMetadataConfig,
 };
@@ -22,6 +22,7 @@ use crate::{
 
 const PREVIOUS_HOSTS: &str = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate";
 const OMIT_CANARIES: &str = "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate";
+const PREVIOUS_PRIORITIES: &str = "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig";
 const OMIT_METADATA: &str = "envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig";
 /// Envoy's default for `rate_limited_retry_back_off.max_interval`.
 const MAX_RESET: Duration = Duration::from_secs(300);
@@ -33,6 +34,7 @@ pub fn compile(config: &proto::RetryPolicy, at: &At<'_>, issues: &mut Issues) ->
         let warning = at.field("retry_on").warning("unknown conditions have no effect, as in Envoy");
         issues.push(warning.got(unknown.join(",")));
     }
+    check_priority(config, &at.field("retry_priority"), issues);
     let default = RetryPolicy::default();
     RetryPolicy {
         retry_on,
@@ -49,6 +51,15 @@ pub fn compile(config: &proto::RetryPolicy, at: &At<'_>, issues: &mut Issues) ->
             .map(|b| rate_limited(b, &at.field("rate_limited_retry_back_off"), issues)),
         pass_over: pass_over(config, &at.field("retry_host_predicate"), issues),
         host_selection_attempts: u32::try_from(config.host_selection_retry_max_attempts).unwrap_or(0).max(1),
+    }
+}
+
+/// Other priorities than those that were tried are asked for a host: since clusters have one priority only, there is nothing to choose, as in Envoy.
+fn check_priority(config: &proto::RetryPolicy, at: &At<'_>, issues: &mut Issues) {
+    let Some(priority) = &config.retry_priority else { return };
+    let typed = priority.config_type.as_ref().map(|retry_priority::ConfigType::TypedConfig(typed)| any::type_name(typed));
+    if typed != Some(PREVIOUS_PRIORITIES) {
+        issues.push(at.unsupported("this retry priority is not implemented").got(&*priority.name).expected(PREVIOUS_PRIORITIES));
     }
 }
 

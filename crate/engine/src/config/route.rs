@@ -7,10 +7,10 @@
 #![allow(deprecated)]
 
 mod action;
-mod hash_policy;
+pub mod hash_policy;
 mod internal_redirect;
 mod matching;
-mod mirror;
+pub mod mirror;
 mod tree;
 
 use std::{sync::Arc, time::Duration};

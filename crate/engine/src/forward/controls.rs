@@ -121,9 +121,10 @@ impl<'r> Controls<'r> {
         }
     }
 
-    /// Takes what is about retries out of the headers. Behind the route's edits, so that a route can ask for them by header too.
-    pub fn take_retries(&mut self, headers: &mut HeaderList, action: &'r Forward) {
-        self.retry = action.retry.as_deref().map(Cow::Borrowed);
+    /// Takes what is about retries out of the headers, to merge it with the policy. Behind the route's edits, so that a route can ask for them by
+    /// header too.
+    pub fn take_retries(&mut self, headers: &mut HeaderList, policy: Option<&'r RetryPolicy>) {
+        self.retry = policy.map(Cow::Borrowed);
         let asked = headers::has_retry_controls(headers);
         if asked {
             self.retry.get_or_insert_with(|| Cow::Owned(RetryPolicy::default())).to_mut().merge(headers);
@@ -194,7 +195,7 @@ mod tests {
         let action = Forward { retry: Some(Arc::new(policy)), ..Forward::to("c") };
         let mut headers = list(&[("a", "b")]);
         let mut controls = take(&mut headers, &action, &Router::default());
-        controls.take_retries(&mut headers, &action);
+        controls.take_retries(&mut headers, action.retry.as_deref());
         assert!(matches!(controls.retry, Some(Cow::Borrowed(_))));
         assert_eq!((controls.timeout, controls.timeout_status, headers.get_str(EXPECTED)), (action.timeout, 504, Some("15000")));
     }
@@ -248,7 +249,7 @@ mod tests {
             ("x-envoy-retriable-header-names", "X-Again,, "),
         ]);
         let mut controls = take(&mut headers, &action, &Router::default());
-        controls.take_retries(&mut headers, &action);
+        controls.take_retries(&mut headers, action.retry.as_deref());
         let merged = controls.retry.unwrap();
         assert_eq!(merged.retry_on, RetryOn::RETRIABLE_STATUS_CODES | RetryOn::SERVER_ERROR | RetryOn::GRPC_CANCELLED);
         assert_eq!((merged.num_retries, &merged.status_codes[..], merged.headers.len()), (7, &[417, 418][..], 1));
@@ -257,7 +258,7 @@ mod tests {
         let mut none = list(&[("x-envoy-max-retries", "7")]);
         let mut controls = take(&mut none, &action, &Router::default());
         let plain = Forward::to("c");
-        controls.take_retries(&mut none, &plain);
+        controls.take_retries(&mut none, plain.retry.as_deref());
         assert!(controls.retry.is_none());
     }
 

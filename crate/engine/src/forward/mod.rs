@@ -101,9 +101,12 @@ async fn to_cluster(stream: &mut Stream, route: &RouteMatch, action: &Forward) -
         headers::set_number(&mut stream.headers, Known::EnvoyAttemptCount, 1);
     }
     route.finalize_request_headers(&mut stream.headers, &stream.info, controls.own_headers);
-    controls.take_retries(&mut stream.headers, action);
+    // A cluster's policies come before those of its routes.
+    let own = cluster.settings.policies.as_deref();
+    controls.take_retries(&mut stream.headers, own.and_then(|own| own.retry.as_ref()).or(action.retry.as_deref()));
 
-    let shadows = action.mirrors.as_ref().map(|mirrors| shadow::of(stream, mirrors)).unwrap_or_default();
+    let mirrors = own.and_then(|own| own.mirrors.as_ref()).or(action.mirrors.as_ref());
+    let shadows = mirrors.map(|mirrors| shadow::of(stream, mirrors)).unwrap_or_default();
     let kept = controls.retry.is_some() || action.internal_redirect.is_some() || is_idempotent(stream.headers.method());
     let keep = if kept { replay_limit(stream, route) } else { 0 };
     let source = Source::new(std::mem::take(&mut stream.body), keep);

@@ -117,7 +117,7 @@ impl Hosts {
         let hosts = cluster.hosts();
         let retry = retry.filter(|retry| retry.pass_over.any());
         let again = retry.filter(|_| stream.info.attempts > 1);
-        let hash = matches!(cluster.settings.policy, balance::Policy::Hashed(_)).then(|| self.hash(stream));
+        let hash = matches!(cluster.settings.policy, balance::Policy::Hashed(_)).then(|| self.hash(stream, cluster));
         let pass_over = |host: &Host| {
             let tried = |retry: &RetryPolicy| retry.pass_over.previous && self.tried.iter().any(|tried| tried.id == host.id);
             again.is_some_and(|retry| tried(retry) || retry.pass_over.labelled(host.metadata().as_deref()))
@@ -137,8 +137,10 @@ impl Hosts {
     }
 
     /// The request's hash; a random one where there is none.
-    fn hash(&mut self, stream: &Stream) -> u64 {
-        let policy = stream.info.route.as_ref().and_then(|route| route.forward()?.hash.as_deref());
+    fn hash(&mut self, stream: &Stream, cluster: &Cluster) -> u64 {
+        let own = cluster.settings.policies.as_ref().and_then(|own| own.hash.as_deref());
+        let of_route = || stream.info.route.as_ref().and_then(|route| route.forward()?.hash.as_deref());
+        let policy = own.or_else(of_route);
         let mut give = |cookie: &HashCookie, value: &str| self.cookies.push(cookie.set(value));
         let hash = policy.and_then(|policy| policy.hash(&stream.headers, &stream.info, Some(&mut give)));
         hash.unwrap_or_else(|| stream.worker.random.next())
