@@ -133,7 +133,6 @@ await main(async () => {
     if (!suites[name]) throw new Failure(`there is no suite '${name}'; there are: ${Object.keys(suites).join(', ')}.`);
   }
   needNode();
-  ensureDir(logDir);
   const started = performance.now();
   const results = [];
   for (const name of names) results.push(await runSuite(name));

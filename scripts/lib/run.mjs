@@ -1,8 +1,9 @@
 // Runs other programs: without a terminal or stdin, with a line of progress every 10 s, and never leaving one behind.
 import { spawn } from 'node:child_process';
 import { accessSync, constants, createWriteStream, statSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
 import { Failure } from './fail.mjs';
+import { ensureDir } from './paths.mjs';
 
 /** A line of progress is printed this often while something runs. */
 const PROGRESS_MS = 10_000;
@@ -82,6 +83,7 @@ export function run(command, args = [], options = {}) {
       detached: true,
     });
     running.add(child);
+    if (log) ensureDir(dirname(log));
     const file = log ? createWriteStream(log) : undefined;
     let output = '';
     let rest = '';
