@@ -94,4 +94,7 @@ suite('rds-refused', [
   { name: 'refused: a watched directory that is not there', hcm: hcm({ path_config_source: { path: '${file:rds.yaml}', watched_directory: { path: '${file:nowhere/deep}' } } }), files: { 'rds.yaml': one }, refused: 'watched_directory.path: ', send: [] },
   { name: 'refused: no source', hcm: { route_config: undefined, rds: { route_config_name: 'local' } }, refused: 'rds.config_source: ', send: [] },
   { name: 'refused: a source of nothing', hcm: hcm({}), refused: 'rds.config_source: ', send: [] },
+], { bootstrap }), suite('rds-unsupported', [
+  { name: 'rds over gRPC', hcm: hcm({ api_config_source: { api_type: 'GRPC', transport_api_version: 'V3', grpc_services: [{ envoy_grpc: { cluster_name: '$u' } }] }, initial_fetch_timeout: '0.1s' }), unsupported: 'rds.config_source.api_config_source: ', send: [] },
+  { name: 'scoped routes', hcm: { route_config: undefined, scoped_routes: { name: 's', scope_key_builder: { fragments: [{ header_value_extractor: { name: 'x', index: 0 } }] }, scoped_route_configurations_list: { scoped_route_configurations: [{ name: 'a', key: { fragments: [{ string_key: 'k' }] }, route_configuration: { name: 'r', virtual_hosts: [{ name: 'v', domains: ['*'], routes: [says('one')] }] } }] } } }, unsupported: 'scoped_routes: ', send: [] },
 ], { bootstrap }), suite('rds-no-node', [{ name: 'refused: a node without a name', hcm: inFile(), files: { 'rds.yaml': one }, refused: "node 'id' and 'cluster' are required", send: [] }], { bootstrap: { node: { cluster: 'edge' } } })];
