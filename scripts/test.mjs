@@ -43,6 +43,11 @@ const conformance = once('conformance', async () => {
   await mustRun('tests/conformance/tools/ensure.sh', 'bash', ['tests/conformance/tools/ensure.sh'], { cwd: root, env, timeoutMs: 20 * MINUTE });
 });
 
+const h3peer = once('h3peer', async () => {
+  needTool('go', 'to build the HTTP/3 peer of the parity tests', 'Install Go 1.26 or newer.');
+  await mustRun('tests/parity/h3peer/ensure.sh', 'bash', ['tests/parity/h3peer/ensure.sh'], { cwd: root, env, timeoutMs: 10 * MINUTE });
+});
+
 const browser = once('browser', () => installDebian({ chromium: 'chromium' }));
 
 const suites = {
@@ -78,7 +83,7 @@ const suites = {
   },
   parity: {
     what: 'the same bytes to real Envoy and to us',
-    needs: [packages, commands, native, envoy],
+    needs: [packages, commands, native, envoy, h3peer],
     run: () => countingProgram('parity', process.execPath, ['tests/parity/run.mjs'], { env, timeoutMs: 8 * MINUTE }),
   },
   conformance: {

@@ -28,15 +28,23 @@ pub enum Protocol {
     Http11,
     /// HTTP/2
     Http2,
+    /// HTTP/3
+    Http3,
 }
 
 impl Protocol {
+    /// Whether it is a version of HTTP/1: one request after the other.
+    pub fn is_http1(self) -> bool {
+        matches!(self, Protocol::Http10 | Protocol::Http11)
+    }
+
     /// As `%PROTOCOL%` prints it.
     pub fn as_str(self) -> &'static str {
         match self {
             Protocol::Http10 => "HTTP/1.0",
             Protocol::Http11 => "HTTP/1.1",
             Protocol::Http2 => "HTTP/2",
+            Protocol::Http3 => "HTTP/3",
         }
     }
 }

@@ -2,6 +2,7 @@
 import fs from 'node:fs';
 import { connect, sleep } from './raw.mjs';
 import { h2connect } from './h2.mjs';
+import { h3run } from './h3.mjs';
 import { adminGet } from './proxy.mjs';
 import { render } from './outcome.mjs';
 
@@ -41,6 +42,8 @@ export async function runCase(c, prepared, proxy) {
       sessions.push(s);
       return s;
     },
+    /** Carries out an HTTP/3 script on a connection of its own; see h3.mjs. */
+    h3: (script, name = 'main') => h3run(port(name), Array.isArray(script) ? { steps: script } : script),
     /** Waits until a stat of this case has a value that `test` accepts; returns the value. */
     async stat(name, test, ms = 5000) {
       const deadline = Date.now() + ms;

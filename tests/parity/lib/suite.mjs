@@ -13,6 +13,7 @@ import { freePort } from './ports.mjs';
  *   client     async (ctx) => extra, for anything else
  *   hcm        fields over the default HttpConnectionManager; `routes` or `vhosts` or `routeConfig` its routes
  *   listener   fields over the default Listener; `chains` (hcm filter) => filter_chains
+ *   datagrams  fields of a listener of datagrams (QUIC), see quicListener in h3.mjs
  *   listeners  more listeners by name: { hcm, routes, vhosts, listener, chains }
  *   upstreams  { name: script | H2Upstream factory | 'refuse' }, default { u: replies(ok()) }
  *   clusters   fields over the default cluster of the upstream of the same name; `endpoints` names the upstreams
@@ -54,7 +55,7 @@ function hcmFilter(c, part, id) {
 
 function listenerOf(c, name, part, id, port) {
   const filter = hcmFilter(c, part, name === 'main' ? id : `${id}_${name}`);
-  return { name: name === 'main' ? id : `${id}_${name}`, address: { socket_address: { address: '127.0.0.1', port_value: port } },
+  return { name: name === 'main' ? id : `${id}_${name}`, address: { socket_address: { ...(part.datagrams && { protocol: 'UDP' }), address: '127.0.0.1', port_value: port } }, ...part.datagrams,
     filter_chains: part.chains ? part.chains(filter) : [{ filters: [filter] }], ...part.listener };
 }
 

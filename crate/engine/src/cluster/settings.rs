@@ -158,8 +158,8 @@ impl UpstreamProtocol {
         match self {
             UpstreamProtocol::Http1(_) => Spoken::Http1,
             UpstreamProtocol::Http2(_) => Spoken::Http2,
-            UpstreamProtocol::Downstream(_) if client == Protocol::Http2 => Spoken::Http2,
-            UpstreamProtocol::Downstream(_) => Spoken::Http1,
+            UpstreamProtocol::Downstream(_) if client.is_http1() => Spoken::Http1,
+            UpstreamProtocol::Downstream(_) => Spoken::Http2,
             UpstreamProtocol::Negotiated(_) => Spoken::Negotiated,
         }
     }

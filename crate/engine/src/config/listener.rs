@@ -5,21 +5,25 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 use plenipo_api::proto::envoy::{
     config::{
         core::v3::{
-            TrafficDirection, TransportSocket, address, proxy_protocol_config::Version, transport_socket::ConfigType as SocketConfig,
+            self as core, TrafficDirection, TransportSocket, address, proxy_protocol_config::Version, socket_address,
+            transport_socket::ConfigType as SocketConfig,
         },
         listener::v3::{self as proto, listener::connection_balance_config::BalanceType},
     },
-    extensions::filters::listener::proxy_protocol::v3::ProxyProtocol as ProxyProtocolConfig,
+    extensions::{
+        filters::listener::proxy_protocol::v3::ProxyProtocol as ProxyProtocolConfig, transport_sockets::quic::v3::QuicDownstreamTransport,
+    },
 };
 
 use super::{
     Context, any,
     issues::{At, Issues},
-    manager, metadata, tls, transport, value,
+    manager, metadata, quic, tls, transport, value,
 };
 use crate::{
+    http::settings::Codec,
     listener::{
-        FilterChain, Listener, ListenerFilter, SocketOptions,
+        BUFFER_LIMIT, FilterChain, Listener, ListenerFilter, SocketOptions,
         balance::Balance,
         filter_chain::{ChainMatch, ChainMatcher, SourceType},
         proxy_protocol::ProxyProtocol,
@@ -29,9 +33,8 @@ use crate::{
 };
 
 const PROXY_PROTOCOL: &str = "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol";
+const QUIC: &str = "envoy.extensions.transport_sockets.quic.v3.QuicDownstreamTransport";
 const TLS_INSPECTOR: &str = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
-/// Envoy's default of `per_connection_buffer_limit_bytes`.
-const BUFFER_LIMIT: u32 = 1024 * 1024;
 /// Envoy's default of `listener_filters_timeout`.
 const FILTERS_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -49,10 +52,13 @@ pub fn address(config: &proto::Listener, context: &Context<'_>, at: &At<'_>, iss
             return None;
         }
     };
-    let resolved = value::socket_address(socket, &at.field("socket_address"), issues)?;
+    let datagrams = socket.protocol() == socket_address::Protocol::Udp;
+    let place = core::SocketAddress { protocol: socket_address::Protocol::Tcp.into(), ..socket.clone() };
+    let resolved = value::socket_address(&place, &at.field("socket_address"), issues)?;
     #[allow(deprecated)]
     let reuse_port = config.enable_reuse_port.unwrap_or(true);
     let options = SocketOptions {
+        datagrams,
         reuse_port,
         share_port: context.share_port,
         backlog: config.tcp_backlog_size.unwrap_or(1024),
@@ -80,6 +86,7 @@ pub fn compile(
     let before = issues.len();
     let prefix = format!("listener.{}", bound.to_string().replace(':', "_"));
     let mut filters = listener_filters(config, context, at, issues);
+    let buffer_limit = config.per_connection_buffer_limit_bytes.map_or(BUFFER_LIMIT, |limit| limit as usize);
     // The reader refuses the other kinds by name.
     let exact = config.connection_balance_config.as_ref().is_some_and(|b| matches!(b.balance_type, Some(BalanceType::ExactBalance(_))));
     let balance = exact.then(|| Balance::new(context.workers));
@@ -93,20 +100,35 @@ pub fn compile(
         if let Some(other) = seen.insert(matched.clone(), i) {
             issues.push(at.invalid(format!("has the same filter_chain_match as filter chain {other}")));
         }
-        let compiled = filter_chain(chain, config, &prefix, context, &at, issues);
+        let compiled = filter_chain(chain, config, socket.datagrams, &prefix, context, &at, issues);
         chains.extend(compiled.map(|chain| (matched, Arc::new(chain))));
     }
     let default = config.default_filter_chain.as_ref();
-    let default =
-        default.and_then(|chain| filter_chain(chain, config, &prefix, context, &at.field("default_filter_chain"), issues)).map(Arc::new);
+    let default = default
+        .and_then(|chain| filter_chain(chain, config, socket.datagrams, &prefix, context, &at.field("default_filter_chain"), issues))
+        .map(Arc::new);
     if config.filter_chains.is_empty() && config.default_filter_chain.is_none() {
         issues.push(list.invalid("no filter chains specified"));
     }
-    let needs_hello = chains.iter().any(|(m, _)| !m.server_names.is_empty() || !m.application_protocols.is_empty());
+    let needs_hello = !socket.datagrams && chains.iter().any(|(m, _)| !m.server_names.is_empty() || !m.application_protocols.is_empty());
     if needs_hello && !filters.iter().any(|f| matches!(f, ListenerFilter::TlsInspector)) {
         filters.push(ListenerFilter::TlsInspector);
         issues.push(at.field("listener_filters").warning("server names and ALPN are matched, which needs the tls_inspector; it is added"));
     }
+    let quic = if socket.datagrams {
+        let mut all = chains.iter().map(|(_, chain)| chain).chain(&default);
+        let first = all.next();
+        if all.next().is_some() {
+            issues.push(list.unsupported("only one filter chain is implemented for QUIC"));
+        }
+        quic::compile(config, first.map(|chain| &**chain), buffer_limit, at, issues)
+    } else {
+        if config.udp_listener_config.is_some() {
+            let message = "is for a listener of datagrams only";
+            issues.push(at.field("udp_listener_config").invalid(message).hint("address.socket_address.protocol: UDP"));
+        }
+        None
+    };
     let filters_timeout =
         value::limit(config.listener_filters_timeout.as_ref(), Some(FILTERS_TIMEOUT), &at.field("listener_filters_timeout"), issues);
     if issues[before..].iter().any(|i| i.severity == plenipo_api::Severity::Error) {
@@ -116,8 +138,9 @@ pub fn compile(
         name: name(config, address),
         address,
         socket,
-        buffer_limit: config.per_connection_buffer_limit_bytes.unwrap_or(BUFFER_LIMIT) as usize,
+        buffer_limit,
         filters,
+        quic,
         balance,
         listener_filters_timeout: filters_timeout.unwrap_or_default(),
         continue_on_listener_filters_timeout: config.continue_on_listener_filters_timeout,
@@ -166,6 +189,7 @@ fn proxy_protocol(config: &ProxyProtocolConfig, context: &Context<'_>) -> ProxyP
 fn filter_chain(
     chain: &proto::FilterChain,
     listener: &proto::Listener,
+    datagrams: bool,
     prefix: &str,
     context: &Context<'_>,
     at: &At<'_>,
@@ -193,9 +217,22 @@ fn filter_chain(
             None
         }
     };
+    let codec = at_config.field("codec_type");
+    match manager.as_ref().map(|manager| manager.settings.codec) {
+        Some(Codec::Http3) if !datagrams => issues.push(codec.invalid("HTTP/3 codec configured on non-QUIC listener")),
+        Some(Codec::Auto | Codec::Http1 | Codec::Http2) if datagrams => {
+            issues.push(codec.invalid("non-HTTP/3 codec configured on QUIC listener"));
+        }
+        _ => {}
+    }
+    let at_socket = at.field("transport_socket");
     let tls = match &chain.transport_socket {
+        None if datagrams => {
+            issues.push(at_socket.invalid("no transport socket specified for connection oriented UDP listener"));
+            return None;
+        }
         None => None,
-        Some(socket) => tls_context(socket, &at.field("transport_socket"), issues)?,
+        Some(socket) => tls_context(socket, datagrams, &at_socket, issues)?,
     };
     let handshake =
         value::limit(chain.transport_socket_connect_timeout.as_ref(), None, &at.field("transport_socket_connect_timeout"), issues);
@@ -209,10 +246,25 @@ fn filter_chain(
 }
 
 #[allow(clippy::option_option, reason = "the outer tells whether it compiled, the inner whether there is TLS")]
-fn tls_context(socket: &TransportSocket, at: &At<'_>, issues: &mut Issues) -> Option<Option<Arc<crate::tls::ServerContext>>> {
+fn tls_context(
+    socket: &TransportSocket,
+    datagrams: bool,
+    at: &At<'_>,
+    issues: &mut Issues,
+) -> Option<Option<Arc<crate::tls::ServerContext>>> {
     let at = at.field("typed_config");
     match &socket.config_type {
         Some(SocketConfig::TypedConfig(typed)) => match any::type_name(typed) {
+            QUIC if datagrams => {
+                let config: QuicDownstreamTransport = any::decode(typed, &at, issues)?;
+                // The message's own rules ask for a context.
+                let context = config.downstream_tls_context.unwrap_or_default();
+                tls::quic(&context, &at.field("downstream_tls_context"), issues).map(|c| Some(Arc::new(c)))
+            }
+            other if datagrams => {
+                issues.push(at.invalid("wrong transport socket config specified for quic transport socket").got(other).expected(QUIC));
+                None
+            }
             "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer" => Some(None),
             "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext" => {
                 let config = any::decode(typed, &at, issues)?;

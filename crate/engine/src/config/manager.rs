@@ -34,7 +34,7 @@ use crate::{
         settings::{Codec, ConnectionManager, EscapedSlashes, ForwardProto, Router, ServerHeader, StripPort, Underscores, Upgrade},
     },
     route::Routes,
-    stats::{Http1Stats, Http2Stats, HttpStats, ListenerHttpStats, RouteResolutionStats, RouterStats, TracingStats},
+    stats::{Http1Stats, Http2Stats, Http3Stats, HttpStats, ListenerHttpStats, RouteResolutionStats, RouterStats, TracingStats},
 };
 
 /// The type of the network filter.
@@ -71,6 +71,7 @@ pub fn compile(config: &[u8], listener: &str, context: &Context<'_>, at: &At<'_>
         tracing: TracingStats::new(context.stats, &format!("{prefix}.tracing")),
         http1: Http1Stats::new(context.stats, "http1"),
         http2: Http2Stats::new(context.stats, "http2"),
+        http3: Http3Stats::new(context.stats, "http3"),
         route_resolution: config.record_route_resolution_stats.then(|| RouteResolutionStats::new(context.stats, &prefix)),
         listener_stats: ListenerHttpStats::new(context.stats, &format!("{listener}.{prefix}")),
     })
@@ -217,10 +218,7 @@ fn settings(config: &HttpConnectionManager, context: &Context<'_>, at: &At<'_>, 
             CodecType::Auto => Codec::Auto,
             CodecType::Http1 => Codec::Http1,
             CodecType::Http2 => Codec::Http2,
-            CodecType::Http3 => {
-                issues.push(at.field("codec_type").unsupported("HTTP/3 is not implemented"));
-                Codec::Auto
-            }
+            CodecType::Http3 => Codec::Http3,
         },
         proxy_status: identity::proxy_status(config, &server_name, context),
         scheme_header: identity::scheme_header(config),
@@ -277,6 +275,11 @@ fn settings(config: &HttpConnectionManager, context: &Context<'_>, at: &At<'_>, 
             .http2_protocol_options
             .as_ref()
             .map(|o| protocol::http2(o, &at.field("http2_protocol_options"), issues))
+            .unwrap_or_default(),
+        http3: config
+            .http3_protocol_options
+            .as_ref()
+            .map(|o| protocol::http3(o, &at.field("http3_protocol_options"), issues))
             .unwrap_or_default(),
         path: crate::http::settings::PathOptions {
             normalize: config.normalize_path.unwrap_or(false),

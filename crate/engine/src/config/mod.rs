@@ -12,6 +12,7 @@ pub mod log_filter;
 pub mod manager;
 pub mod metadata;
 pub mod protocol;
+mod quic;
 pub mod rds;
 mod retry;
 pub mod route;

@@ -1,4 +1,4 @@
-//! Compiles the options of HTTP/1 and HTTP/2, which connection managers and clusters share.
+//! Compiles the options of HTTP/1, HTTP/2 and HTTP/3, which connection managers and clusters share.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use super::{
     issues::{At, Issues},
     value,
 };
-use crate::http::settings::{FloodLimits, HeaderCase, Http1, Http2, Keepalive, PreserveCase};
+use crate::http::settings::{FloodLimits, HeaderCase, Http1, Http2, Http3, Keepalive, PreserveCase};
 
 const PRESERVE_CASE: &str = "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig";
 
@@ -131,6 +131,20 @@ fn custom_settings(options: &core::Http2ProtocolOptions, at: &At<'_>, issues: &m
         }
     }
     settings
+}
+
+/// Compiles `Http3ProtocolOptions` of a connection manager.
+pub fn http3(options: &core::Http3ProtocolOptions, at: &At<'_>, issues: &mut Issues) -> Http3 {
+    if options.quic_protocol_options.is_some() {
+        let at = at.field("quic_protocol_options");
+        issues.push(
+            at.unsupported("those of the listener's quic_options are").hint("udp_listener_config.quic_options.quic_protocol_options"),
+        );
+    }
+    Http3 {
+        allow_extended_connect: options.allow_extended_connect,
+        stream_errors: options.override_stream_error_on_invalid_http_message.unwrap_or(false),
+    }
 }
 
 fn keepalive(config: &core::KeepaliveSettings, at: &At<'_>, issues: &mut Issues) -> Option<Keepalive> {

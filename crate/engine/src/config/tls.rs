@@ -22,8 +22,43 @@ use crate::{
 
 /// Compiles the TLS context of a filter chain.
 pub fn server(config: &DownstreamTlsContext, at: &At<'_>, issues: &mut Issues) -> Option<ServerContext> {
-    let at = at.field("common_tls_context");
     let common = config.common_tls_context.clone().unwrap_or_default();
+    let versions = versions(common.tls_params.as_ref(), 3, &at.field("common_tls_context").field("tls_params"), issues)?;
+    let alpn = tls::alpn(&common.alpn_protocols);
+    context(config, common, alpn, versions, at, issues)
+}
+
+/// Compiles the TLS context of a filter chain for QUIC: as in Envoy it speaks TLS 1.3 whatever `tls_params` say, and h3 where no protocol is named.
+pub fn quic(config: &DownstreamTlsContext, at: &At<'_>, issues: &mut Issues) -> Option<ServerContext> {
+    let common = config.common_tls_context.clone().unwrap_or_default();
+    let validates = common.validation_context_type.is_some();
+    if config.require_client_certificate == Some(true) && !validates {
+        let at = at.field("require_client_certificate");
+        issues.push(
+            at.error(IssueCode::Tls, "QUIC downstream TLS context sets require_client_certificate but configures no validation context"),
+        );
+        return None;
+    }
+    if common.tls_params.is_some() {
+        let at = at.field("common_tls_context");
+        issues.push(at.field("tls_params").warning("has no effect on the version: QUIC speaks TLS 1.3 only, as in Envoy"));
+    }
+    let mut alpn = tls::alpn(&common.alpn_protocols);
+    if alpn.is_empty() {
+        alpn.push(b"h3".to_vec());
+    }
+    context(config, common, alpn, Versions { v12: false, v13: true }, at, issues)
+}
+
+fn context(
+    config: &DownstreamTlsContext,
+    common: CommonTlsContext,
+    alpn: Vec<Vec<u8>>,
+    versions: Versions,
+    at: &At<'_>,
+    issues: &mut Issues,
+) -> Option<ServerContext> {
+    let at = at.field("common_tls_context");
     let identities = identities(&common, &at, issues)?;
     if identities.is_empty() {
         issues.push(at.field("tls_certificates").error(IssueCode::Tls, "No TLS certificates found for server context"));
@@ -32,15 +67,7 @@ pub fn server(config: &DownstreamTlsContext, at: &At<'_>, issues: &mut Issues) -
     let validation = validation(&common, &at, issues)?;
     let (client_roots, client_names) = peers(validation, &at.field("validation_context"), issues)?;
     let require_client_certificate = config.require_client_certificate.unwrap_or(false);
-    let versions = versions(common.tls_params.as_ref(), 3, &at.field("tls_params"), issues)?;
-    let options = ServerOptions {
-        identities,
-        client_roots,
-        client_names,
-        require_client_certificate,
-        alpn: tls::alpn(&common.alpn_protocols),
-        versions,
-    };
+    let options = ServerOptions { identities, client_roots, client_names, require_client_certificate, alpn, versions };
     told(ServerContext::new(options), &at, issues)
 }
 

@@ -7,7 +7,9 @@ use std::{net::SocketAddr, time::Duration};
 
 use plenipo_api::proto::envoy::{
     config::core::v3::{
-        CidrRange, DataSource, RuntimeFractionalPercent, SocketAddress, data_source::Specifier, socket_address::PortSpecifier,
+        CidrRange, DataSource, RuntimeFractionalPercent, SocketAddress,
+        data_source::Specifier,
+        socket_address::{PortSpecifier, Protocol},
     },
     r#type::{
         matcher::v3::{RegexMatchAndSubstitute, RegexMatcher, StringMatcher, regex_matcher::EngineType, string_matcher::MatchPattern},
@@ -132,6 +134,9 @@ pub fn xds_string_match(matcher: &xds::StringMatcher, at: &At<'_>, issues: &mut 
 
 /// The port of a socket address; named ports are Envoy's, but only with resolvers that nobody has.
 pub fn port(address: &SocketAddress, at: &At<'_>, issues: &mut Issues) -> Option<u16> {
+    if address.protocol() == Protocol::Udp {
+        issues.push(at.field("protocol").unsupported("only a listener may be for datagrams").got("UDP"));
+    }
     match &address.port_specifier {
         Some(PortSpecifier::PortValue(port)) => {
             let invalid = || at.field("port_value").invalid("not a port").expected("0 to 65535").got(port.to_string());

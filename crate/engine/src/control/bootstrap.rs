@@ -15,7 +15,10 @@ use crate::{
     access_log::{AccessLog, Files},
     config::{self, Context, SUPPORT, issues::At},
     engine::{BoundAddress, Error, Event, Options, State, local_address},
-    listener::{SocketOptions, socket::Bound},
+    listener::{
+        SocketOptions,
+        socket::{Bound, Handle},
+    },
     stats::Store,
     worker,
 };
@@ -101,7 +104,8 @@ impl Control {
         }
         warnings.append(&mut issues);
         let Some((address, logs)) = admin else { return Ok(None) };
-        let options = SocketOptions { reuse_port: false, share_port: false, backlog: 128, freebind: false, ipv4_compat: false };
+        let options =
+            SocketOptions { datagrams: false, reuse_port: false, share_port: false, backlog: 128, freebind: false, ipv4_compat: false };
         let bound = Bound::bind(address, options, 1).and_then(|b| b.listen().map(|()| b));
         let bound = bound.map_err(|e| publish::bind_error("admin", address, "admin.address", &e))?;
         Ok(Some((bound, logs)))
@@ -109,7 +113,7 @@ impl Control {
 
     fn serve_admin(&mut self, bound: Bound, logs: Vec<AccessLog>) -> Result<(), Error> {
         let failed = |e: std::io::Error| Error::new("ERR_PLENIPO_BIND", format!("admin: {e}"));
-        let socket = bound.socket(0).map_err(failed)?;
+        let socket = bound.socket(0).and_then(Handle::into_stream).map_err(failed)?;
         socket.set_nonblocking(true).map_err(failed)?;
         let listener = tokio::net::TcpListener::from_std(socket).map_err(failed)?;
         if let Some(path) = &self.shared.options.admin_address_path {

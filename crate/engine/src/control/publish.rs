@@ -471,7 +471,9 @@ fn removed(plan: &Plan, kind: Kind) -> u64 {
 
 /// Which socket a worker means; addresses with port 0 are told apart by their real port.
 fn key(bound: &Bound) -> Arc<str> {
-    bound.address.to_string().into()
+    let address = bound.address.to_string();
+    // A port may be bound for datagrams too.
+    if bound.datagrams { format!("udp:{address}").into() } else { address.into() }
 }
 
 fn applied(plan: &Plan, version: u64) -> Applied {

@@ -23,7 +23,7 @@ use crate::{
     format,
     forward::forward,
     route::Routes,
-    stats::{Http1Stats, Http2Stats, HttpStats, ListenerHttpStats, RouteResolutionStats, RouterStats, TracingStats},
+    stats::{Http1Stats, Http2Stats, Http3Stats, HttpStats, ListenerHttpStats, RouteResolutionStats, RouterStats, TracingStats},
     stream_info::{Protocol, StreamInfo},
 };
 
@@ -58,6 +58,8 @@ pub struct Manager {
     pub http1: Http1Stats,
     /// `http2`: all HTTP/2 connections of clients.
     pub http2: Http2Stats,
+    /// `http3`: all HTTP/3 connections of clients.
+    pub http3: Http3Stats,
     /// `record_route_resolution_stats`
     pub route_resolution: Option<RouteResolutionStats>,
     /// `listener.<address>.http.<stat_prefix>`
@@ -106,7 +108,7 @@ fn edit_response(stream: &mut Stream, response: &mut Response) {
 fn check_scheme(stream: &Stream, manager: &Manager) -> Result<(), LocalReply> {
     let first = matches!(manager.settings.client_address, ClientAddress::Peer { trusted_hops: 0, .. });
     // HTTP/1 has a scheme only in an absolute URL.
-    let https = stream.info.protocol != Protocol::Http2 && stream.headers.get(Known::Scheme) == Some(b"https");
+    let https = stream.info.protocol.is_http1() && stream.headers.get(Known::Scheme) == Some(b"https");
     if first && https && stream.info.connection.tls.is_none() {
         let reply = LocalReply::new(403, "Forbidden", "http1.https_url_on_plaintext_connection");
         return Err(reply.flag(Flags::DOWNSTREAM_PROTOCOL_ERROR).closing());
@@ -199,6 +201,7 @@ impl Manager {
         self.stats.downstream_rq_total().inc();
         match protocol {
             Protocol::Http2 => self.stats.downstream_rq_http2_total().inc(),
+            Protocol::Http3 => self.stats.downstream_rq_http3_total().inc(),
             Protocol::Http10 | Protocol::Http11 => self.stats.downstream_rq_http1_total().inc(),
         }
         self.stats.downstream_rq_active().inc();

@@ -88,6 +88,8 @@ pub struct ConnectionManager {
     pub http1: Http1,
     /// `http2_protocol_options`.
     pub http2: Http2,
+    /// `http3_protocol_options`.
+    pub http3: Http3,
     /// `normalize_path`, `merge_slashes` and `path_with_escaped_slashes_action`.
     pub path: PathOptions,
     /// `strip_matching_host_port` and `strip_any_host_port`.
@@ -138,6 +140,7 @@ impl Default for ConnectionManager {
             underscores: Underscores::Allow,
             http1: Http1::default(),
             http2: Http2::default(),
+            http3: Http3::default(),
             path: PathOptions::default(),
             strip_port: StripPort::None,
             strip_trailing_host_dot: false,
@@ -208,6 +211,8 @@ pub enum Codec {
     Http1,
     /// HTTP/2 only.
     Http2,
+    /// HTTP/3, which only a listener of datagrams can speak.
+    Http3,
 }
 
 /// `server_header_transformation`.
@@ -367,6 +372,15 @@ impl Default for Http2 {
             max_frame_size: None,
         }
     }
+}
+
+/// `http3_protocol_options`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Http3 {
+    /// `allow_extended_connect`: RFC 9220; default false.
+    pub allow_extended_connect: bool,
+    /// `override_stream_error_on_invalid_http_message`, else the connection manager's: an invalid head ends its stream only; default false.
+    pub stream_errors: bool,
 }
 
 /// `connection_keepalive`: how a connection shows that it is alive.

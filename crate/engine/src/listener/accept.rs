@@ -1,4 +1,4 @@
-//! The accept loop of one worker on one socket, and the way of a connection to its filter chain.
+//! The accept loop of one worker on one socket, and the way of a TCP connection to its filter chain.
 
 use std::{
     cell::RefCell,
@@ -6,7 +6,7 @@ use std::{
     io,
     net::SocketAddr,
     pin::pin,
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -20,6 +20,7 @@ use super::{
     FilterChain, Listener, ListenerFilter,
     balance::{Balance, Place},
     filter_chain::Traits,
+    quic, socket,
 };
 use crate::{
     http::connection::{self, Connection},
@@ -37,37 +38,41 @@ use crate::{
 /// A worker that accepts on one socket.
 pub struct Accepting {
     /// Only here, so that closing it takes effect at once; `None` when it is closed.
-    socket: RefCell<Option<TcpListener>>,
+    socket: RefCell<Option<Socket>>,
     /// The listener that new connections get, and their generation.
     current: RefCell<(Arc<Listener>, Rc<Signal>)>,
     task: RefCell<Option<tokio::task::JoinHandle<()>>>,
 }
 
+/// Where new connections come from.
+enum Socket {
+    Stream(TcpListener),
+    Quic(quinn::Endpoint),
+}
+
 impl Accepting {
     /// Begins to accept.
-    pub fn start(worker: &Rc<Worker>, listener: Arc<Listener>, socket: std::net::TcpListener) -> io::Result<Rc<Accepting>> {
-        socket.set_nonblocking(true)?;
+    pub fn start(worker: &Rc<Worker>, listener: Arc<Listener>, socket: socket::Handle) -> io::Result<Rc<Accepting>> {
+        let socket = match (socket, &listener.quic) {
+            (socket::Handle::Stream(socket), _) => {
+                socket.set_nonblocking(true)?;
+                Socket::Stream(TcpListener::from_std(socket)?)
+            }
+            (socket::Handle::Datagrams(socket), Some(quic)) => {
+                Socket::Quic(quic::endpoint(socket, quic, worker.index, listener.worker_stats.len())?)
+            }
+            (socket::Handle::Datagrams(_), None) => return Err(io::ErrorKind::Unsupported.into()),
+        };
+        let endpoint = if let Socket::Quic(endpoint) = &socket { Some(endpoint.clone()) } else { None };
         let accepting = Rc::new(Accepting {
-            socket: RefCell::new(Some(TcpListener::from_std(socket)?)),
+            socket: RefCell::new(Some(socket)),
             current: RefCell::new((listener, Signal::new())),
             task: RefCell::default(),
         });
-        let (of_worker, loop_of) = (worker.clone(), Rc::downgrade(&accepting));
-        let task = worker.spawn_vital(async move {
-            loop {
-                let next = poll_fn(|cx| match loop_of.upgrade() {
-                    Some(accepting) => accepting.poll_accept(cx).map(|accepted| accepted.map(|a| (accepting, a))),
-                    None => Poll::Ready(None),
-                });
-                let Some((accepting, accepted)) = next.await else { return };
-                match accepted {
-                    Ok((stream, remote)) => accepting.deal(&of_worker, stream, remote),
-                    // Out of descriptors or memory: what is there must end first.
-                    Err(e) if !is_of_one_connection(&e) => tokio::time::sleep(Duration::from_millis(50)).await,
-                    Err(_) => {}
-                }
-            }
-        });
+        let task = match endpoint {
+            Some(endpoint) => worker.spawn_vital(accept_quic(worker.clone(), Rc::downgrade(&accepting), endpoint)),
+            None => worker.spawn_vital(accept_streams(worker.clone(), Rc::downgrade(&accepting))),
+        };
         *accepting.task.borrow_mut() = Some(task);
         Ok(accepting)
     }
@@ -82,8 +87,8 @@ impl Accepting {
     /// The next connection; `None` once the socket is closed.
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Option<io::Result<(TcpStream, SocketAddr)>>> {
         match &*self.socket.borrow() {
-            Some(socket) => socket.poll_accept(cx).map(Some),
-            None => Poll::Ready(None),
+            Some(Socket::Stream(socket)) => socket.poll_accept(cx).map(Some),
+            Some(Socket::Quic(_)) | None => Poll::Ready(None),
         }
     }
 
@@ -92,17 +97,20 @@ impl Accepting {
         if let Some(task) = self.task.borrow_mut().take() {
             task.abort();
         }
-        let socket = self.socket.borrow_mut().take();
-        if let Some(socket) = &socket {
+        match &*self.socket.borrow_mut() {
             // Asks the kernel: the runtime only knows of those that came before it last looked.
-            loop {
+            Some(Socket::Stream(socket)) => loop {
                 match accept_now(socket) {
                     Ok((stream, remote)) => self.take(worker, stream, remote),
                     Err(e) if is_of_one_connection(&e) => {}
                     Err(_) => break,
                 }
-            }
+            },
+            // Its connections keep the socket until they end.
+            Some(Socket::Quic(endpoint)) => endpoint.set_server_config(None),
+            None => {}
         }
+        *self.socket.borrow_mut() = None;
         self.signal()
     }
 
@@ -138,6 +146,41 @@ impl Accepting {
     fn begin(&self, worker: &Rc<Worker>, stream: TcpStream, remote: SocketAddr, place: Option<Place>) {
         let (listener, signal) = self.current.borrow().clone();
         serve(worker, listener, &signal, stream, remote, place);
+    }
+}
+
+/// Accepts the connections of a TCP socket until it is closed.
+async fn accept_streams(worker: Rc<Worker>, accepting: Weak<Accepting>) {
+    loop {
+        let next = poll_fn(|cx| match accepting.upgrade() {
+            Some(accepting) => accepting.poll_accept(cx).map(|accepted| accepted.map(|a| (accepting, a))),
+            None => Poll::Ready(None),
+        });
+        let Some((accepting, accepted)) = next.await else { return };
+        match accepted {
+            Ok((stream, remote)) => accepting.deal(&worker, stream, remote),
+            // Out of descriptors or memory: what is there must end first.
+            Err(e) if !is_of_one_connection(&e) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(_) => {}
+        }
+    }
+}
+
+/// Accepts the connections of a QUIC endpoint until it is closed.
+async fn accept_quic(worker: Rc<Worker>, accepting: Weak<Accepting>, endpoint: quinn::Endpoint) {
+    let Ok(bound) = endpoint.local_addr() else { return };
+    while let Some(incoming) = endpoint.accept().await {
+        let Some(accepting) = accepting.upgrade() else { return };
+        let (listener, signal) = accepting.current.borrow().clone();
+        let listening = signal.listen();
+        let of_worker = worker.clone();
+        worker.spawn(async move {
+            let Some(quic) = &listener.quic else { return };
+            if let Some((connected, connection)) = Box::pin(quic::begin(of_worker, &listener, quic, incoming, bound, listening)).await {
+                let _counted = Counted::new(listener.clone(), connection.worker.index, None);
+                connection::serve_quic(connected, connection).await;
+            }
+        });
     }
 }
 
@@ -401,14 +444,14 @@ async fn secure(chain: &FilterChain, greeting: Greeting, ahead: BytesMut) -> io:
 }
 
 /// How a step with a time limit ended.
-enum Limited<T> {
+pub(super) enum Limited<T> {
     Done(T),
     TooLong,
     Ended,
 }
 
 /// Runs a step of a connection's beginning; zero is no limit.
-async fn limited<T>(listening: &mut Listening, limit: Duration, step: impl Future<Output = T>) -> Limited<T> {
+pub(super) async fn limited<T>(listening: &mut Listening, limit: Duration, step: impl Future<Output = T>) -> Limited<T> {
     let mut step = pin!(step);
     let mut deadline = Deadline::default();
     deadline.set(Some(limit));

@@ -13,9 +13,13 @@ pub mod accept;
 pub mod balance;
 pub mod filter_chain;
 pub mod proxy_protocol;
+pub mod quic;
 pub mod socket;
 
 use filter_chain::ChainMatcher;
+
+/// Envoy's default of `per_connection_buffer_limit_bytes`.
+pub const BUFFER_LIMIT: usize = 1024 * 1024;
 
 /// A compiled listener. Immutable; an update makes a new one.
 pub struct Listener {
@@ -33,6 +37,8 @@ pub struct Listener {
     pub listener_filters_timeout: Duration,
     /// Whether a connection goes on without them when they take longer.
     pub continue_on_listener_filters_timeout: bool,
+    /// QUIC, where its sockets are for datagrams.
+    pub quic: Option<quic::Quic>,
     /// How connections are dealt to workers (`exact_balance`); absent where each keeps what it accepts.
     pub balance: Option<Arc<balance::Balance>>,
     /// Which filter chain a connection gets.
@@ -58,6 +64,8 @@ pub enum ListenerFilter {
 /// How the sockets of a listener are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SocketOptions {
+    /// For datagrams (`protocol: UDP`) instead of TCP connections.
+    pub datagrams: bool,
     /// One socket a worker, balanced by the kernel (`enable_reuse_port`, on).
     pub reuse_port: bool,
     /// Whether another process may listen on the same port at the same time. Envoy always allows it; here it is an option.

@@ -298,6 +298,16 @@ stat_block! {
 }
 
 stat_block! {
+    /// The HTTP/3 codec (`http3`, `cluster.<name>.http3`), there from its first connection on.
+    pub struct Http3Stats: lazy {
+        counters {
+            dropped_headers_with_underscores, metadata_not_supported_error, quic_version_h3_29, quic_version_rfc_v1,
+            requests_rejected_with_underscores_in_headers, rx_reset, tx_flush_timeout, tx_reset,
+        }
+    }
+}
+
+stat_block! {
     /// Listener updates (`listener_manager`).
     pub struct ListenerManagerStats {
         counters {

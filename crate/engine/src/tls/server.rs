@@ -69,10 +69,21 @@ impl ServerContext {
         Ok(ServerContext { config: Arc::new(config), choices })
     }
 
+    /// The context for QUIC, which always speaks TLS 1.3.
+    pub fn quic(&self) -> Result<Arc<dyn quinn::crypto::ServerConfig>, TlsError> {
+        let config = quinn::crypto::rustls::QuicServerConfig::try_from(self.config.clone());
+        config.map(|config| Arc::new(config) as Arc<dyn quinn::crypto::ServerConfig>).map_err(|e| TlsError(e.to_string()))
+    }
+
+    /// The certificate that a client sees that asks for this server name.
+    pub fn shown(&self, server_name: Option<&str>) -> Option<Arc<Certificate>> {
+        self.choices.find(server_name).map(|choice| choice.certificate.clone())
+    }
+
     /// Finishes a handshake whose ClientHello was read; also tells which certificate the client was shown.
     pub async fn accept(&self, start: StartHandshake<TcpStream>) -> io::Result<(TlsStream<TcpStream>, Option<Arc<Certificate>>)> {
         let mut config = self.config.clone();
-        let shown = self.choices.find(&start.client_hello()).map(|choice| choice.certificate.clone());
+        let shown = self.shown(start.client_hello().server_name());
         if !shares_protocol(&config, &start.client_hello()) {
             // As in Envoy a client whose protocols are all unknown gets a connection without ALPN, not an alert.
             let mut without = ServerConfig::clone(&config);
@@ -108,8 +119,8 @@ impl Choice {
 struct ByName(Vec<Choice>);
 
 impl ByName {
-    fn find(&self, hello: &ClientHello<'_>) -> Option<&Choice> {
-        let wanted = hello.server_name().unwrap_or_default();
+    fn find(&self, server_name: Option<&str>) -> Option<&Choice> {
+        let wanted = server_name.unwrap_or_default();
         let wildcard = wanted.split_once('.').map(|(_, rest)| format!("*.{rest}"));
         let by = |name: &str| self.0.iter().find(|choice| choice.names.iter().any(|n| n.eq_ignore_ascii_case(name)));
         by(wanted).or_else(|| by(wildcard.as_deref()?)).or_else(|| self.0.first())
@@ -118,7 +129,7 @@ impl ByName {
 
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.find(&hello).map(|choice| choice.key.clone())
+        self.find(hello.server_name()).map(|choice| choice.key.clone())
     }
 }
 

@@ -69,12 +69,12 @@ impl Connection {
 
     /// For how long it has carried no request; `None` while it carries one.
     pub fn idle_for(&self) -> Option<Duration> {
-        (self.watch.active() == 0).then(|| self.used.get().elapsed())
+        (self.watch.streams.active() == 0).then(|| self.used.get().elapsed())
     }
 
     /// Whether another request fits on it.
     pub fn has_room(&self) -> bool {
-        let active = self.watch.active();
+        let active = self.watch.streams.active();
         !self.closed.get() && active < u64::from(self.max_streams) && active < self.sender.current_max_send_streams() as u64
     }
 }

@@ -383,7 +383,7 @@ impl HostPool {
         });
         let driven = watch.clone();
         let driver = poll_fn(move |cx| {
-            driven.register(cx);
+            driven.streams.register(cx);
             match driven.flood() {
                 // What waits for such a peer is not sent any more.
                 Some(Flood::Outbound | Flood::Control) => Poll::Ready(()),

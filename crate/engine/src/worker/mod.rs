@@ -34,7 +34,7 @@ use crate::{
     balance::Cursor,
     cluster::Cluster,
     http::headers::DateCache,
-    listener::{Listener, accept},
+    listener::{Listener, accept, socket},
     snapshot::Snapshot,
     stats::{Store, Value},
     upstream::pool::Pools,
@@ -55,7 +55,7 @@ pub enum Message {
         /// The listener.
         listener: Arc<Listener>,
         /// A handle of the socket; `None` where the worker has it.
-        socket: Option<std::net::TcpListener>,
+        socket: Option<socket::Handle>,
         /// When the worker accepts.
         ack: Ack,
     },
@@ -120,7 +120,7 @@ pub struct Worker {
 struct Duty {
     snapshot: RefCell<Arc<Snapshot>>,
     /// The listeners, each with a handle of its socket, so that its queue outlives a panic too.
-    listening: RefCell<HashMap<Arc<str>, (Arc<Listener>, std::net::TcpListener)>>,
+    listening: RefCell<HashMap<Arc<str>, (Arc<Listener>, socket::Handle)>>,
     connection_ids: ConnectionIds,
 }
 
@@ -464,7 +464,7 @@ impl Worker {
         }
     }
 
-    fn listen(self: &Rc<Self>, key: Arc<str>, listener: Arc<Listener>, socket: Option<std::net::TcpListener>) {
+    fn listen(self: &Rc<Self>, key: Arc<str>, listener: Arc<Listener>, socket: Option<socket::Handle>) {
         let running = self.sockets.borrow().get(&key).cloned();
         match (running, socket) {
             (Some(accepting), _) => {
@@ -485,7 +485,7 @@ impl Worker {
         }
     }
 
-    fn accept(self: &Rc<Self>, key: Arc<str>, listener: Arc<Listener>, socket: std::net::TcpListener) {
+    fn accept(self: &Rc<Self>, key: Arc<str>, listener: Arc<Listener>, socket: socket::Handle) {
         match accept::Accepting::start(self, listener, socket) {
             Ok(accepting) => drop(self.sockets.borrow_mut().insert(key, accepting)),
             Err(e) => (self.tell)(format!("worker {} cannot accept on {key}: {e}", self.index)),

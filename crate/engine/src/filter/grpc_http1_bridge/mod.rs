@@ -7,16 +7,13 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BufMut, BytesMut};
 
 use super::{Filter, FilterFactory, RouteConfig, Verdict, buffer::too_large};
-use crate::{
-    http::{
-        body::{Body, Broken, GatherError, Gathered, PollBody},
-        grpc,
-        header::{HeaderList, Known},
-        headers,
-        local_reply::LocalReply,
-        stream::{Response, Stream},
-    },
-    stream_info::Protocol,
+use crate::http::{
+    body::{Body, Broken, GatherError, Gathered, PollBody},
+    grpc,
+    header::{HeaderList, Known},
+    headers,
+    local_reply::LocalReply,
+    stream::{Response, Stream},
 };
 
 /// What the filter does beside its job.
@@ -57,7 +54,7 @@ struct Bridge {
 
 impl Filter for Bridge {
     fn poll_request(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<Verdict> {
-        let http1 = stream.info.protocol != Protocol::Http2;
+        let http1 = stream.info.protocol.is_http1();
         if self.options.upgrade_protobuf && stream.headers.get(Known::ContentType) == Some(b"application/x-protobuf") {
             stream.headers.remove(Known::ContentLength);
             stream.headers.set(Known::ContentType, b"application/grpc");

@@ -7,7 +7,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -23,6 +23,7 @@ use crate::{
         header::{HeaderList, Known},
         local_reply::{LocalReply, is_grpc},
         manager::{self, Manager},
+        settings::Underscores,
         stream::{Interim, Response, Stream},
     },
     stream_info::{Protocol, StreamInfo},
@@ -101,6 +102,19 @@ pub struct Received {
     pub reset: Cell<Option<Flags>>,
 }
 
+/// A stream that is reset sooner than this, and before its answer, was reset too early (`overload.premature_reset_min_stream_lifetime_seconds`).
+pub const PREMATURE: Duration = Duration::from_secs(2);
+
+/// Takes the headers whose names have underscores out of a request, unless they are allowed; tells how many there were.
+pub fn underscores(request: &mut HeaderList, action: Underscores) -> usize {
+    if action == Underscores::Allow {
+        return 0;
+    }
+    let before = request.len();
+    request.retain(|_, name, _| !name.contains(&b'_'));
+    before - request.len()
+}
+
 /// Why a stream ended without an answer.
 enum Stop {
     /// By the client (`DR`), or with its connection (`DC`).
@@ -114,13 +128,15 @@ impl<S: ClientStream> Exchange<S> {
         Exchange { worker, signal, stream }
     }
 
-    /// Resets a stream whose head must not be served, as Envoy's codec does, and logs it.
-    pub fn refuse(mut self, manager: &Arc<Manager>, info: &mut StreamInfo, detail: &'static str) {
+    /// Resets a stream whose head must not be served, as Envoy's codec does, and logs it with the flag and the detail of that, where there are some.
+    pub fn refuse(mut self, manager: &Arc<Manager>, info: &mut StreamInfo, why: Option<(Flags, &'static str)>) {
         let _under_way = manager.begin(S::WORDS.protocol);
         self.stream.reset();
         manager.stats.downstream_rq_rx_reset().inc();
-        info.flags.insert(Flags::DOWNSTREAM_REMOTE_RESET);
-        info.detail = Some(detail.into());
+        if let Some((flag, detail)) = why {
+            info.flags.insert(flag);
+            info.detail = Some(detail.into());
+        }
         info.end = Some(Instant::now());
         manager.log_end(info, None, None, None);
     }

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use h2::{RecvStream, SendStream, server};
 
 use super::{
-    Connection,
-    exchange::{ClientStream, Exchange, Received, Words},
+    Connection, destroyed,
+    exchange::{ClientStream, Exchange, PREMATURE, Received, Words, underscores},
     linger::Lingering,
     send_buffer,
 };
@@ -28,7 +28,6 @@ use crate::{
         keepalive::{self, PingNow},
         settings::Underscores,
     },
-    stats::{Http2Stats, HttpStats},
     stream_info::{Protocol, StreamInfo},
     transport::Transport,
     worker::timer::Deadline,
@@ -36,9 +35,6 @@ use crate::{
 
 /// How many streams may be reset by the client before they were begun; the limit on those that are reset too early comes first.
 const PENDING_RESETS: usize = 500;
-/// A stream that is reset sooner than this, and before its answer, was reset too early (`overload.premature_reset_min_stream_lifetime_seconds`).
-const PREMATURE: Duration = Duration::from_secs(2);
-
 /// Trailers with a pseudo-header.
 const INVALID_FIELD: &str = "http2.invalid.header.field";
 
@@ -128,7 +124,7 @@ async fn run(mut h2: server::Connection<Watched<Lingering>, Bytes>, connection: 
             if let Poll::Ready(next) = h2.poll_accept(cx) {
                 return Poll::Ready(next);
             }
-            watch.register(cx);
+            watch.streams.register(cx);
             match watch.flood() {
                 // What waits for such a client is not sent any more.
                 Some(Flood::Outbound | Flood::Control) => {
@@ -145,7 +141,7 @@ async fn run(mut h2: server::Connection<Watched<Lingering>, Bytes>, connection: 
                 }
                 _ => {}
             }
-            if watch.resets_prematurely() {
+            if watch.streams.resets_prematurely() {
                 stats.downstream_rq_too_many_premature_resets().inc();
                 by_peer = false;
                 return Poll::Ready(None);
@@ -154,7 +150,7 @@ async fn run(mut h2: server::Connection<Watched<Lingering>, Bytes>, connection: 
                 by_peer = false;
                 return Poll::Ready(None);
             }
-            if watch.active() == 0 {
+            if watch.streams.active() == 0 {
                 // Who was told to go and does not is not waited for any longer than the drain may take.
                 let patience = Some(drain);
                 if !idle.is_set() {
@@ -209,10 +205,13 @@ async fn run(mut h2: server::Connection<Watched<Lingering>, Bytes>, connection: 
         let exchange = Exchange::new(connection.worker.clone(), connection.listening.signal().clone(), stream);
         let mut info = StreamInfo::new(connection.info.clone(), Protocol::Http2, connection.worker.random.next());
         let mut request = convert::request_from_http(&head);
-        if settings.underscores != Underscores::Allow && !underscores(&mut request, settings.underscores, &watch.stats) {
-            exchange.refuse(&connection.manager, &mut info, H2Stream::WORDS.underscore);
+        let found = underscores(&mut request, settings.underscores);
+        if found > 0 && settings.underscores == Underscores::RejectRequest {
+            watch.stats.requests_rejected_with_underscores_in_headers().inc();
+            exchange.refuse(&connection.manager, &mut info, Some((Flags::DOWNSTREAM_REMOTE_RESET, H2Stream::WORDS.underscore)));
             continue;
         }
+        watch.stats.dropped_headers_with_underscores().add(found as u64);
         let received = Rc::new(Received::default());
         let body = (!body.is_end_stream()).then(|| {
             let body = RequestBody { body, data_over: false, received: received.clone(), watch: watch.clone() };
@@ -221,30 +220,13 @@ async fn run(mut h2: server::Connection<Watched<Lingering>, Bytes>, connection: 
         let serving = exchange.serve(connection.manager.clone(), request, body, received, info, connection.buffer_limit);
         connection.worker.spawn(serving);
     }
-    destroyed(stats, by_peer && !draining, watch.active() > 0 || watch.has_lost());
+    destroyed(stats, by_peer && !draining, watch.streams.active() > 0 || watch.streams.has_lost());
 }
 
 /// Tells the client to open no further stream.
 fn goodbye(h2: &mut server::Connection<Watched<Lingering>, Bytes>, watch: &Watch) {
     watch.stats.goaway_sent().inc();
     h2.graceful_shutdown();
-}
-
-/// Counts a connection that ends, by who ended it and whether requests were under way.
-fn destroyed(stats: &HttpStats, by_peer: bool, at_work: bool) {
-    if by_peer {
-        stats.downstream_cx_destroy_remote().inc();
-    } else {
-        stats.downstream_cx_destroy_local().inc();
-    }
-    if at_work {
-        stats.downstream_cx_destroy_active_rq().inc();
-        if by_peer {
-            stats.downstream_cx_destroy_remote_active_rq().inc();
-        } else {
-            stats.downstream_cx_destroy_local_active_rq().inc();
-        }
-    }
 }
 
 /// Whether a head that the library took means one thing only: user information in an authority, or an empty scheme, could be read in two ways.
@@ -254,19 +236,6 @@ fn is_acceptable(head: &http::request::Parts) -> bool {
     // Without an authority the library has nowhere to keep the scheme, which it has checked.
     let scheme = head.uri.scheme_str().map_or(head.uri.authority().is_none() || head.method == http::Method::CONNECT, |s| !s.is_empty());
     authority && hosts && scheme
-}
-
-/// Drops the headers whose names have underscores; false where the request must be refused for one.
-fn underscores(request: &mut HeaderList, action: Underscores, stats: &Http2Stats) -> bool {
-    let before = request.len();
-    request.retain(|_, name, _| !name.contains(&b'_'));
-    let found = before - request.len();
-    if found > 0 && action == Underscores::RejectRequest {
-        stats.requests_rejected_with_underscores_in_headers().inc();
-        return false;
-    }
-    stats.dropped_headers_with_underscores().add(found as u64);
-    true
 }
 
 /// The client's side of one stream.
@@ -353,10 +322,10 @@ impl ClientStream for H2Stream {
             self.reset_with(h2::Reason::PROTOCOL_ERROR);
         }
         if flag == Flags::DOWNSTREAM_CONNECTION_TERMINATION {
-            self.watched.watch().lose();
+            self.watched.running.lose();
         }
         if flag == Flags::DOWNSTREAM_REMOTE_RESET && info.started.elapsed() < PREMATURE {
-            self.watched.premature_reset();
+            self.watched.running.premature_reset();
         }
     }
 

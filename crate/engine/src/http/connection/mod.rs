@@ -3,6 +3,7 @@
 mod exchange;
 mod h1;
 mod h2;
+mod h3;
 mod limits;
 mod linger;
 
@@ -23,7 +24,8 @@ use linger::Lingering;
 use super::{body::BodyError, io::poll_read_some, manager::Manager, settings::Codec};
 use crate::{
     error::{Failure, Flags},
-    stream_info::{ConnectionInfo, StreamInfo},
+    stats::{GaugeRef, HttpStats},
+    stream_info::{ConnectionInfo, Protocol, StreamInfo},
     transport::Transport,
     worker::{Worker, signal::Listening},
 };
@@ -48,31 +50,26 @@ pub struct Connection {
 
 /// Serves a connection to its end.
 pub async fn serve(mut transport: Transport, mut connection: Connection) {
-    let stats = &connection.manager.stats;
-    stats.downstream_cx_total().inc();
-    stats.downstream_cx_active().inc();
-    let tls = connection.info.tls.is_some();
-    if tls {
-        stats.downstream_cx_ssl_total().inc();
-        stats.downstream_cx_ssl_active().inc();
-    }
-    let mut open = Open { manager: connection.manager.clone(), since: Instant::now(), tls, http2: None };
+    let mut open = Open::new(&connection);
     let alpn = connection.info.tls.as_ref().and_then(|t| t.alpn.as_deref());
     let only_h2 = match (connection.manager.settings.codec, alpn) {
         (Codec::Http1, _) => Some(false),
         (Codec::Http2, _) | (Codec::Auto, Some("h2")) => Some(true),
         (Codec::Auto, Some("http/1.1")) => Some(false),
-        (Codec::Auto, _) => None,
+        // HTTP/3 does not come here: the configuration allows it on datagrams only.
+        (Codec::Auto | Codec::Http3, _) => None,
     };
     let is_h2 = match only_h2 {
         Some(false) => only_h2,
         _ => unless_drained(&mut connection.listening, detect(&mut transport, &connection.manager)).await,
     };
-    open.speaks(is_h2.map(|is_h2| only_h2.unwrap_or(is_h2)));
+    if let Some(is_h2) = is_h2 {
+        open.speaks(if only_h2.unwrap_or(is_h2) { Protocol::Http2 } else { Protocol::Http11 });
+    }
     match is_h2 {
         // No preface where only HTTP/2 is spoken: nobody would understand an answer.
         Some(false) if only_h2 == Some(true) => {
-            stats.downstream_cx_protocol_error().inc();
+            connection.manager.stats.downstream_cx_protocol_error().inc();
             let mut transport = Lingering::new(transport, connection.manager.settings.delayed_close_timeout);
             let _ = unless_drained(&mut connection.listening, async { transport.shutdown().await.ok() }).await;
         }
@@ -81,6 +78,13 @@ pub async fn serve(mut transport: Transport, mut connection: Connection) {
         Some(false) => h1::serve(transport, connection).await,
         None => {}
     }
+}
+
+/// Serves a QUIC connection to its end.
+pub async fn serve_quic(quic: quinn::Connection, connection: Connection) {
+    let mut open = Open::new(&connection);
+    open.speaks(Protocol::Http3);
+    h3::serve(quic, connection).await;
 }
 
 /// Waits for a client's first bytes; `None` where draining comes first: a client that has only connected must not hold up the end.
@@ -147,6 +151,23 @@ async fn detect(transport: &mut Transport, manager: &Manager) -> Option<bool> {
     Some(is_h2)
 }
 
+/// Counts a connection that ends, by who ended it and whether requests were under way.
+fn destroyed(stats: &HttpStats, by_peer: bool, at_work: bool) {
+    if by_peer {
+        stats.downstream_cx_destroy_remote().inc();
+    } else {
+        stats.downstream_cx_destroy_local().inc();
+    }
+    if at_work {
+        stats.downstream_cx_destroy_active_rq().inc();
+        if by_peer {
+            stats.downstream_cx_destroy_remote_active_rq().inc();
+        } else {
+            stats.downstream_cx_destroy_local_active_rq().inc();
+        }
+    }
+}
+
 /// Notes why an answer broke off after its head had gone to the client.
 fn note_broken(info: &mut StreamInfo, manager: &Manager, error: &BodyError) {
     let (flags, detail) = match error {
@@ -170,25 +191,40 @@ struct Open {
     manager: Arc<Manager>,
     since: Instant,
     tls: bool,
-    http2: Option<bool>,
+    protocol: Option<Protocol>,
 }
 
 impl Open {
-    /// Notes the protocol, once it is known.
-    fn speaks(&mut self, http2: Option<bool>) {
-        let stats = &self.manager.stats;
-        self.http2 = http2;
-        match http2 {
-            Some(true) => {
-                stats.downstream_cx_http2_total().inc();
-                stats.downstream_cx_http2_active().inc();
-            }
-            Some(false) => {
-                stats.downstream_cx_http1_total().inc();
-                stats.downstream_cx_http1_active().inc();
-            }
-            None => {}
+    fn new(connection: &Connection) -> Open {
+        let stats = &connection.manager.stats;
+        stats.downstream_cx_total().inc();
+        stats.downstream_cx_active().inc();
+        let tls = connection.info.tls.is_some();
+        if tls {
+            stats.downstream_cx_ssl_total().inc();
+            stats.downstream_cx_ssl_active().inc();
         }
+        Open { manager: connection.manager.clone(), since: Instant::now(), tls, protocol: None }
+    }
+
+    /// Notes the protocol, once it is known.
+    fn speaks(&mut self, protocol: Protocol) {
+        let stats = &self.manager.stats;
+        self.protocol = Some(protocol);
+        match protocol {
+            Protocol::Http10 | Protocol::Http11 => stats.downstream_cx_http1_total().inc(),
+            Protocol::Http2 => stats.downstream_cx_http2_total().inc(),
+            Protocol::Http3 => stats.downstream_cx_http3_total().inc(),
+        }
+        active(stats, protocol).inc();
+    }
+}
+
+fn active(stats: &HttpStats, protocol: Protocol) -> GaugeRef<'_> {
+    match protocol {
+        Protocol::Http10 | Protocol::Http11 => stats.downstream_cx_http1_active(),
+        Protocol::Http2 => stats.downstream_cx_http2_active(),
+        Protocol::Http3 => stats.downstream_cx_http3_active(),
     }
 }
 
@@ -196,10 +232,8 @@ impl Drop for Open {
     fn drop(&mut self) {
         let stats = &self.manager.stats;
         stats.downstream_cx_active().dec();
-        match self.http2 {
-            Some(true) => stats.downstream_cx_http2_active().dec(),
-            Some(false) => stats.downstream_cx_http1_active().dec(),
-            None => {}
+        if let Some(protocol) = self.protocol {
+            active(stats, protocol).dec();
         }
         if self.tls {
             stats.downstream_cx_ssl_active().dec();

@@ -4,7 +4,6 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     rc::Rc,
-    task::{Context, Waker},
     time::Instant,
 };
 
@@ -12,10 +11,15 @@ use super::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, HAS_PRIORITY, HEADERS, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE,
     hpack::{Block, Table},
 };
-use crate::{error::Flags, http::settings::FloodLimits, stats::Http2Stats};
+use crate::{
+    error::Flags,
+    http::{
+        settings::FloodLimits,
+        streams::{Running, Streams},
+    },
+    stats::Http2Stats,
+};
 
-/// A connection that resets streams before they are answered is closed once half of so many were (`overload.premature_reset_total_stream_count`).
-const PREMATURE_RESETS: u64 = 500;
 /// What a DATA frame holds where the peer did not ask for larger ones.
 const FRAME_SIZE: usize = 16_384;
 /// How many streams are remembered for having ended with a pseudo-header: more than a peer may have open.
@@ -80,11 +84,8 @@ pub struct Watch {
     flood: Cell<Option<Flood>>,
     last_stream: Cell<u32>,
     opened: Cell<u64>,
-    begun: Cell<u64>,
-    ended: Cell<u64>,
-    premature: Cell<u64>,
-    /// A stream ended because the connection did.
-    lost: Cell<bool>,
+    /// Those under way, and those that are over.
+    pub streams: Rc<Streams>,
     /// PING and SETTINGS of the peer that are not acknowledged yet.
     owed: Cell<u32>,
     /// What streams gave the library since the transport took no more.
@@ -102,8 +103,6 @@ pub struct Watch {
     blocks: RefCell<Blocks>,
     /// Streams that ended with a header block in which a pseudo-header stands and which is, or may be, trailers.
     pseudo_last: RefCell<Vec<u32>>,
-    /// The connection's loop, woken where what its streams do ends it.
-    waker: RefCell<Option<Waker>>,
 }
 
 impl Watch {
@@ -116,10 +115,7 @@ impl Watch {
             flood: Cell::default(),
             last_stream: Cell::default(),
             opened: Cell::default(),
-            begun: Cell::default(),
-            ended: Cell::default(),
-            premature: Cell::default(),
-            lost: Cell::default(),
+            streams: Rc::default(),
             owed: Cell::default(),
             waiting: RefCell::default(),
             blocked: Cell::default(),
@@ -131,7 +127,6 @@ impl Watch {
             data_sent: Cell::default(),
             blocks: RefCell::default(),
             pseudo_last: RefCell::default(),
-            waker: RefCell::default(),
         })
     }
 
@@ -142,46 +137,13 @@ impl Watch {
 
     /// Counts a stream until the guard is dropped.
     pub fn stream(self: &Rc<Watch>, id: u32) -> WatchedStream {
-        self.begun.set(self.begun.get() + 1);
         self.stats.streams_active().inc();
-        WatchedStream { watch: self.clone(), id, premature: false }
-    }
-
-    /// Streams under way.
-    pub fn active(&self) -> u64 {
-        self.begun.get() - self.ended.get()
-    }
-
-    /// Whether the peer resets so many streams unanswered that nothing else can be its aim.
-    pub fn resets_prematurely(&self) -> bool {
-        let (ended, premature) = (self.ended.get(), self.premature.get());
-        premature > 0 && premature * 2 >= ended.max(PREMATURE_RESETS)
-    }
-
-    /// Notes that a stream ended because the connection did.
-    pub fn lose(&self) {
-        self.lost.set(true);
-    }
-
-    /// Whether a stream did.
-    pub fn has_lost(&self) -> bool {
-        self.lost.get()
+        WatchedStream { watch: self.clone(), id, running: self.streams.begin() }
     }
 
     /// Whether the peer ended a stream with a header block that holds a pseudo-header, which trailers must not.
     pub fn ended_with_pseudo(&self, stream: u32) -> bool {
         self.pseudo_last.borrow().contains(&stream)
-    }
-
-    /// Leaves the waker of the connection's loop; does its work in the first poll.
-    pub fn register(&self, cx: &Context<'_>) {
-        self.waker.borrow_mut().get_or_insert_with(|| cx.waker().clone());
-    }
-
-    fn wake(&self) {
-        if let Some(waker) = &*self.waker.borrow() {
-            waker.wake_by_ref();
-        }
     }
 
     /// Whether the transport takes no more for now.
@@ -215,7 +177,7 @@ impl Watch {
         } else {
             return;
         }
-        self.wake();
+        self.streams.wake();
     }
 
     /// Frames of a stream wait no more: `all` of them, or one.
@@ -246,7 +208,7 @@ impl Watch {
     }
 
     fn open(&self) -> u64 {
-        self.opened.get().saturating_sub(self.ended.get())
+        self.opened.get().saturating_sub(self.streams.ended())
     }
 
     fn sees_new_stream(&self, frame: &Frame) {
@@ -463,7 +425,8 @@ struct Waiting {
 pub struct WatchedStream {
     watch: Rc<Watch>,
     id: u32,
-    premature: bool,
+    /// Its place among the connection's streams.
+    pub running: Running,
 }
 
 impl WatchedStream {
@@ -492,25 +455,12 @@ impl WatchedStream {
     pub fn queues_reset(&self) {
         self.watch.queue(self.id, 1, true);
     }
-
-    /// Notes that the peer reset the stream right after it began, before an answer.
-    pub fn premature_reset(&mut self) {
-        self.premature = true;
-    }
 }
 
 impl Drop for WatchedStream {
     fn drop(&mut self) {
-        let watch = &self.watch;
-        watch.pseudo_last.borrow_mut().retain(|stream| *stream != self.id);
-        watch.stats.streams_active().dec();
-        watch.ended.set(watch.ended.get() + 1);
-        if self.premature {
-            watch.premature.set(watch.premature.get() + 1);
-            if watch.resets_prematurely() {
-                watch.wake();
-            }
-        }
+        self.watch.pseudo_last.borrow_mut().retain(|stream| *stream != self.id);
+        self.watch.stats.streams_active().dec();
     }
 }
 
@@ -547,7 +497,7 @@ mod tests {
         assert_eq!(floods(&w, HEADERS, END_STREAM, 9), None);
         assert_eq!([1, 2, 3].map(|_| floods(&w, PRIORITY, 0, 5)), [None, None, Some(Flood::Priority)]);
         drop(stream);
-        assert_eq!((w.open(), w.active()), (0, 0));
+        assert_eq!((w.open(), w.streams.active()), (0, 0));
 
         let w = watch(Role::Client, limits);
         w.outbound(&Frame { kind: HEADERS, flags: 0, stream: 1, payload: 9 });
@@ -618,14 +568,14 @@ mod tests {
         let end = |premature: bool| {
             let mut stream = w.stream(1);
             if premature {
-                stream.premature_reset();
+                stream.running.premature_reset();
             }
         };
         (0..249).for_each(|_| end(true));
-        assert!(!w.resets_prematurely());
+        assert!(!w.streams.resets_prematurely());
         end(true);
-        assert!(w.resets_prematurely());
+        assert!(w.streams.resets_prematurely());
         (0..300).for_each(|_| end(false));
-        assert!(!w.resets_prematurely());
+        assert!(!w.streams.resets_prematurely());
     }
 }

@@ -14,7 +14,7 @@ pub use encode::{
     BodyEncoder, LengthMismatch, RequestEncoding, ResponseEncoding, encode_informational, encode_request_head, encode_response_head, reason,
 };
 
-pub(crate) use chars::is_host;
+pub(crate) use chars::{decimal, is_host, is_token};
 pub(crate) use decode::{is_joined_in_request, is_joined_in_response};
 pub(crate) use target::is_absolute_url;
 

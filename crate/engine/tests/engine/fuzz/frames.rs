@@ -80,7 +80,7 @@ fn frames() {
             };
             assert_eq!(error, watch.flood().is_some());
             let malformed: Vec<u32> = (0..8).filter(|stream| watch.ended_with_pseudo(*stream)).collect();
-            (passed, watch.flood(), (watch.active(), malformed))
+            (passed, watch.flood(), (watch.streams.active(), malformed))
         };
         let whole = read(vec![input], 64 * 1024);
         let pieces = read(numbers.cut(input), room);
