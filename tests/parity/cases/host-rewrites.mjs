@@ -42,6 +42,10 @@ export default suite('host-rewrites', [
   { name: 'non_forwarding_action: over HTTP/2 and to gRPC', routes: [{ match: all, non_forwarding_action: {} }], upstreams: {}, client: async ctx => { const s = await ctx.h2(); return [await h2request(s, {}), await h2request(s, { ':method': 'POST', 'content-type': 'application/grpc', te: 'trailers' }, { body: 'x' })]; } },
   { name: 'non_forwarding_action: hostile, a body that never ends', routes: [{ match: all, non_forwarding_action: {} }], upstreams: {}, send: ['POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10\r\n\r\nabc', { res: 1 }] },
 
+  { name: 'direct_response: hostile, bodies where there must be none', routes: [204, 304].map(status => ({ match: { path: `/${status}` }, direct_response: { status, body: { inline_string: 'x' } } })), upstreams: {}, send: [req('/204'), 300, req('/304')], differs: { id: 'no-body-with-304', envoy: t => /\n  x(\n|HTTP)/.test(t), plenipo: t => t.includes('204 No Content') && t.includes('304 Not Modified') && !/\n  x(\n|HTTP)/.test(t) } },
+  { name: 'te: named by connection', client: async ctx => { for (const v of ['trailers', 'gzip, trailers;q=1', 'TRAILERS', 'trailers ;q', 'gzip']) { const c = await ctx.connect(); c.write(req('/', `Connection: te\r\nTE: ${v}\r\n`)); await c.response(); } } },
+  { name: 'te: trailers and what looks like it', client: async ctx => { for (const v of ['trailers', 'gzip, trailers', 'trailers;q=1', 'TRAILERS', ' trailers ', 'trailers,', 'x-trailers']) { const c = await ctx.connect(); c.write(req('/', `TE: ${v}\r\n`)); await c.response(); } } },
+
   { name: 'original-path: of a regex rewrite and of none', hcm: internal, routes: [{ match: { prefix: '/r' }, route: { cluster: '$u', regex_rewrite: { pattern: { regex: '^/r' }, substitution: '/new' } } }, ...to({})], send: asks('/r/x?q', '/other') },
   { name: 'original-path: hostile, a client\'s own at the edge', hcm: { use_remote_address: true }, routes: to({ prefix_rewrite: '/new' }), send: asks(['/x', 'X-Envoy-Original-Path: /forged\r\n']) },
 ]);

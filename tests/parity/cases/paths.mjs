@@ -21,6 +21,8 @@ export default [suite('paths', [
   { name: 'normalize_path: over HTTP/2', ...W, ...S, hcm: n, client: h2paths('/a/../b', '/%2e%2E/a', '/a/./%2e', '/a%2F..%2Fb', '/a%00b', '/a?x/../y') },
   { name: 'normalize_path: OPTIONS *', ...W, hcm: n, client: async ctx => { const c = await ctx.connect(); c.write(req('*', '', '', 'OPTIONS')); await c.response({ ms: 2000 }); } },
   { name: 'normalize_path: absolute form', ...W, hcm: n, client: paths('http://a.test/a/../b', 'http://a.test', 'http://a.test/../x?y') },
+  { name: 'normalize_path: hostile, dots with parameters', ...W, hcm: n, client: paths('/a/..;/b', '/a/..;x=1/b', '/a/.;x/b', '/a/..;', '/a/.;', '/..;/x', '/a/...;/b', '/a/..%3b/b', '/a/..;?q', '/a/..;/..;/b', '/a/;../b', '/a/b;/../c', '/a/b;..', '/a/..;..;/b', '/a/..\\;/b', '/a/..;a%2fb/c'), logLines: 16 },
+  { name: 'normalize_path: hostile, encoded dots with parameters', ...W, hcm: n, client: paths('/a/%2e%2e;/b', '/a/.%2e;/b'), logLines: 2, differs: { id: 'encoded-dots', envoy: t => t.split('GET /a/..;/b HTTP/1.1').length === 3, plenipo: t => t.split('GET /b HTTP/1.1').length === 3 } },
   { name: 'merge_slashes: forms', ...W, hcm: { merge_slashes: true }, client: paths('//a', '/a//b///c', '/a//b?x=//y', '/a/%2f/b', '/a/../b//c', '///', '/a//', '//..//a') },
   { name: 'merge_slashes: with normalize_path', ...W, hcm: { ...n, merge_slashes: true }, client: paths('//a/..//b', '/a//../b', '/a/\\b', '///..///a', '/a%2f%2fb') },
   { name: 'merge_slashes: over HTTP/2', ...W, hcm: { ...n, merge_slashes: true }, client: h2paths('//a', '/a//../b', '/a?//') },

@@ -19,6 +19,7 @@ const fail = (headers = '') => ok('bad', headers, '503 X');
 
 export default suite('rewrites', [
   // paths
+  regex('nothing is left, which changes nothing', '^/y(/.*)?$', '\\1', '/y', '/y?q', '/y/z?q=/y'),
   regex('the whole match', 'b+', '<\\0>', '/abbbc/b?b', '/none'),
   regex('groups, some of which take no part', '^/(a)?(b)?/(.*)$', '/\\3-\\1-\\2', '/a/x', '/b/x', '/ab/x?y', '/c/x'),
   regex('a pattern that matches nothing at all', 'x*', '-', '/axb', '/'),

@@ -45,7 +45,7 @@ pub fn edit_request(headers: &mut HeaderList, context: RequestContext, random: i
     let RequestContext { settings, connection, .. } = context;
     let present = Present::of(headers);
     if present.has(Known::Te) {
-        h1::keep_trailers_only(headers);
+        h1::keep_trailers_only(headers, |entry| entry == b"trailers");
     }
     if (present.has(Known::Connection) || present.has(Known::Upgrade)) && !h1::is_upgrade(headers) {
         present.remove(headers, const { mask(&[Known::Connection, Known::Upgrade]) });

@@ -189,7 +189,8 @@ fn completes_escape(behind: &[u8], next: Option<u8>) -> bool {
     }
 }
 
-/// How many dots the segment at the start of `path` is made of, if of one or two only, and its length with the slash behind it.
+/// How many dots the segment at the start of `path` is made of, if of one or two only, and its length with the slash behind it. Parameters (`..;a`) do
+/// not count, as there are servers that drop them before they look.
 fn dot_segment(path: &[u8]) -> Option<(usize, usize)> {
     let mut at = 0;
     let mut dots = 0;
@@ -198,6 +199,10 @@ fn dot_segment(path: &[u8]) -> Option<(usize, usize)> {
             [b'.', ..] => at += 1,
             [b'%', b'2', b'e' | b'E', ..] => at += 3,
             [slash, ..] if is_slash(*slash) && dots > 0 => return Some((dots, at + 1)),
+            [b';', parameters @ ..] if dots > 0 => {
+                let end = parameters.iter().position(|b| is_slash(*b)).map_or(parameters.len(), |slash| slash + 1);
+                return Some((dots, at + 1 + end));
+            }
             [] if dots > 0 => return Some((dots, at)),
             _ => return None,
         }

@@ -198,7 +198,8 @@ impl PathRewrite {
             }
             PathRewrite::Regex(rewrite) => {
                 let bare = without_query(path);
-                Some([&*rewrite.apply(bare), &path[bare.len()..]].concat())
+                // An empty path would be no request; as in Envoy it changes nothing.
+                Some(rewrite.apply(bare)).filter(|new| !new.is_empty()).map(|new| [&*new, &path[bare.len()..]].concat())
             }
             PathRewrite::Template(rewrite) => {
                 let bare = without_query(path);

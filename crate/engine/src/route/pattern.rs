@@ -2,9 +2,9 @@
 
 use std::{borrow::Cow, fmt};
 
-use regex::bytes::Regex;
+use regex::bytes::{Regex, RegexBuilder};
 
-/// A regular expression in RE2's syntax. Compiled once.
+/// A regular expression in RE2's syntax, over bytes: as in Envoy each byte is a character, of the pattern too. Compiled once.
 #[derive(Clone)]
 pub struct Pattern {
     /// Anchored at both ends.
@@ -17,8 +17,10 @@ impl Pattern {
     /// Compiles `text`; the error says what is wrong with it.
     pub fn new(text: &str) -> Result<Pattern, String> {
         let say = |e: regex::Error| e.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        let open = Regex::new(text).map_err(say)?;
-        let full = Regex::new(&format!(r"\A(?:{text})\z")).map_err(say)?;
+        // Classes of Unicode (`\pL`) are the only ones that cannot be had in bytes.
+        let build = |text: &str| RegexBuilder::new(&in_bytes(text)).unicode(false).build().or_else(|_| Regex::new(text));
+        let open = build(text).map_err(say)?;
+        let full = build(&format!(r"\A(?:{text})\z")).map_err(say)?;
         Ok(Pattern { full, open })
     }
 
@@ -31,6 +33,25 @@ impl Pattern {
     pub fn as_str(&self) -> &str {
         self.open.as_str()
     }
+}
+
+/// The pattern with each byte of a character beyond ASCII by its number.
+fn in_bytes(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        return text.into();
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut escaped = false;
+    for character in text.chars() {
+        // An escape of what needs none is an error of the pattern, and stays one.
+        if character.is_ascii() || escaped {
+            out.push(character);
+        } else {
+            character.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| out.push_str(&format!(r"\x{byte:02X}")));
+        }
+        escaped = character == '\\' && !escaped;
+    }
+    out.into()
 }
 
 impl fmt::Debug for Pattern {

@@ -70,7 +70,8 @@ pub fn sanitize(headers: &mut HeaderList) -> Result<(), Reject> {
                 if headers.get(Known::Te).is_some_and(|te| te.len() >= MAX_TE) {
                     return Err(CONNECTION_REJECTED);
                 }
-                keep_trailers_only(headers);
+                // Envoy looks in any case of letters here, and in lower case where it is not named.
+                keep_trailers_only(headers, |entry| entry.eq_ignore_ascii_case(b"trailers"));
             }
             _ => drop(headers.remove_name(&name)),
         }
@@ -83,12 +84,10 @@ pub fn sanitize(headers: &mut HeaderList) -> Result<(), Reject> {
     Ok(())
 }
 
-/// Reduces `te` to `trailers`, or removes it where it does not say that.
-pub fn keep_trailers_only(headers: &mut HeaderList) {
+/// Reduces `te` to `trailers`, or removes it where no entry of it `says` that, without parameters.
+pub fn keep_trailers_only(headers: &mut HeaderList, says: impl Fn(&[u8]) -> bool) {
     let Some(value) = headers.get(Known::Te) else { return };
-    let trailers =
-        chars::list(value).any(|part| chars::trim(part.split(|b| *b == b';').next().unwrap_or_default()).eq_ignore_ascii_case(b"trailers"));
-    if trailers {
+    if chars::list(value).any(|part| says(chars::trim(part))) {
         headers.set(Known::Te, b"trailers");
     } else {
         headers.remove(Known::Te);
