@@ -40,6 +40,7 @@ pub(crate) fn check(message: &'static Message, bytes: &[u8], support: Option<&Su
         total: 0,
         quiet: 0,
         rules_off: 0,
+        optional: false,
     };
     checker.message(message, bytes);
     checker.issues
@@ -60,6 +61,8 @@ struct Checker<'s> {
     quiet: usize,
     /// Inside so many fields whose rules are skipped.
     rules_off: usize,
+    /// In an `HttpFilter` or `FilterConfig` that is left out where nobody knows the filter.
+    optional: bool,
 }
 
 type Record<'b> = (u16, Value<'b>);
@@ -104,6 +107,7 @@ impl Checker<'_> {
         if !records.is_sorted_by_key(|r| r.0) {
             records.sort_by_key(|r| r.0);
         }
+        self.optional = is_optional(message, &records);
         let rules = message.rules();
         let mut rule_at = 0;
         let mut at = 0;
@@ -428,7 +432,7 @@ impl Checker<'_> {
 
     fn any(&mut self, bytes: &[u8]) {
         let Ok((url, value)) = any_parts(bytes) else { return self.malformed() };
-        if url.is_empty() {
+        if url.is_empty() || std::mem::take(&mut self.optional) && !is_http_filter(url, value) {
             return;
         }
         let Some(message) = table::message_by_type_url(url) else {
@@ -516,6 +520,28 @@ fn inner_any(field: &Field) -> bool {
     let is_any = |f: &Field| f.kind == Kind::Message && f.message().well_known == WellKnown::Any;
     if field.map { field.message().fields.get(1).is_some_and(is_any) } else { is_any(field) }
 }
+
+/// Whether these fields are those of a filter, or of a route's word on one, that `is_optional`.
+fn is_optional(message: &Message, records: &[Record<'_>]) -> bool {
+    const FILTER: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter";
+    matches!(message.name, FILTER | "envoy.config.route.v3.FilterConfig")
+        && message.field("is_optional").is_some_and(|field| {
+            let last = records.iter().rfind(|r| message.fields[usize::from(r.0)].number == field.number);
+            matches!(last, Some((_, Value::Varint(set))) if *set != 0)
+        })
+}
+
+/// Whether a type URL with this value names the configuration of an HTTP filter of Envoy's API, be it in a `TypedStruct`.
+pub(crate) fn is_http_filter(url: &str, value: &[u8]) -> bool {
+    match table::message_by_type_url(url) {
+        Some(message) if is_typed_struct(message) => {
+            any_parts(value).is_ok_and(|(url, _)| table::message_by_type_url(url).is_some_and(|m| m.name.starts_with(HTTP_FILTERS)))
+        }
+        message => message.is_some_and(|m| m.name.starts_with(HTTP_FILTERS)),
+    }
+}
+
+const HTTP_FILTERS: &str = "envoy.extensions.filters.http.";
 
 /// Whether an extension's configuration comes as a type URL and a Struct.
 pub(crate) fn is_typed_struct(message: &Message) -> bool {

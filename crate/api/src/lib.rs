@@ -49,7 +49,9 @@ pub use document::{Format, Input};
 pub use encode::UnknownFields;
 pub use issue::{Issue, IssueCode, Severity};
 pub use json_out::{NotShown, to_json, to_json_unredacted};
-pub use load::{Loaded, LoadedBootstrap, Options, Resource, check, parse, part, read, read_bootstrap, read_message, unpack};
+pub use load::{
+    Loaded, LoadedBootstrap, Options, Resource, check, is_http_filter, parse, part, read, read_bootstrap, read_message, unpack,
+};
 pub use places::{Place, Places};
 pub use support::{Coverage, Support};
 

@@ -150,6 +150,11 @@ pub fn unpack(any: &prost_types::Any) -> Result<(&'static str, Bytes), Vec<Issue
     if has_error(&issues) { Err(issues) } else { Ok((message.name, bytes.into())) }
 }
 
+/// Whether an extension's configuration is that of an HTTP filter of Envoy's API, known to the engine or not.
+pub fn is_http_filter(any: &prost_types::Any) -> bool {
+    check::is_http_filter(&any.type_url, &any.value)
+}
+
 fn undecodable(error: &prost::DecodeError) -> Issue {
     Issue::error(IssueCode::ConfigInvalid, "", format!("the message cannot be decoded: {error}"))
 }

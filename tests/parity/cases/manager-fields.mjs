@@ -28,11 +28,15 @@ const call = [`POST /s/m HTTP/1.1\r\nHost: a.test\r\nContent-Type: application/g
 const dynamic = (name, more = {}) => ({ hcm: told({ dynamic_stats: false }), send: get, ...more, ...counts, name: `dynamic_stats: false, ${name}` });
 const suppressed = (name, more = {}) => ({ name: `suppress_grpc_request_failure_code_stats: ${name}`, hcm: told({ suppress_grpc_request_failure_code_stats: true }), send: call, ...counts, ...more });
 
+const struct = type => ({ '@type': 'type.googleapis.com/xds.type.v3.TypedStruct', type_url: `type.googleapis.com/${type}`, value: { a: 1 } });
+const optional = (name, filter, more = {}) => ({ name: `is_optional: ${name}`, hcm: { http_filters: [{ name: 'nobody', is_optional: true, ...filter }, router] }, send: get, ...more });
+const byRoute = (name, config, more = {}) => ({ name: `is_optional: ${name}`, routes: [{ match: all, route: { cluster: '$u' }, typed_per_filter_config: { nobody: { '@type': `${TYPE}.config.route.v3.FilterConfig`, is_optional: true, ...config } } }], send: get, ...more });
+
 /** The statistics' names; their values are a matter of time. */
 const names = { stats: [/^http\.ID\.downstream_rq_route_resolution/], statsText: async ctx => (await ctx.admin('/stats')).replace(/: (No recorded values|P0\().*/g, ': <histogram>') };
 const resolution = (name, on, send = get, more = {}) => ({ name: `record_route_resolution_stats: ${name}`, hcm: { record_route_resolution_stats: on }, send, ...names, ...more });
 
-export default suite('manager-fields', [
+export default [suite('manager-fields', [
   proto('a port of https', 443, trusting),
   proto('a port of http', 80, trusting),
   proto('a port of both', 8443, trusting),
@@ -82,7 +86,18 @@ export default suite('manager-fields', [
   resolution('hostile: no request', true, ['GET\r\n\r\n', { res: 1 }]),
   resolution('off', false),
 
+  optional('a type nobody knows', { typed_config: struct('nobody.knows.v3.This') }, { client: async ctx => { const c = await ctx.connect(); c.write(req('/')); await c.response(); return (await ctx.admin('/config_dump')).includes('nobody.knows.v3.This'); } }),
+  optional('no configuration', {}),
+  optional('a type that is no filter', { typed_config: { '@type': 'type.googleapis.com/google.protobuf.Struct', value: { a: 1 } } }),
+  optional('hostile: the name of another filter', { name: 'envoy.filters.http.buffer', typed_config: struct('nobody.knows.v3.This') }),
+  byRoute('of a route, a type nobody knows', { config: struct('nobody.knows.v3.This') }),
+  byRoute('of a route, disabled', { disabled: true }),
+
   { name: 'no effect: append_local_overload', hcm: { append_local_overload: true }, clusters: { u: { circuit_breakers: { thresholds: [{ max_requests: 0 }] } } }, send: get },
   { name: 'no effect: path_normalization_options', hcm: { path_normalization_options: { forwarding_transformation: { operations: [{ normalize_path_rfc_3986: {} }, { merge_slashes: {} }] }, http_filter_transformation: {} } }, send: [req('/a//b/../c'), { res: 1 }] },
   { name: 'no effect: unix_sockets', hcm: { internal_address_config: { unix_sockets: true } }, send: [req('/', 'x-envoy-retry-on: 5xx\r\n'), { res: 1 }] },
-]);
+]), suite('manager-fields-refused', [
+  optional('refused: hostile, an optional filter behind the router', {}, { refused: 'http_filters', hcm: { http_filters: [router, { name: 'nobody', is_optional: true }] }, send: [] }),
+  byRoute('refused: of a route, not optional', { config: struct('nobody.knows.v3.This'), is_optional: false }, { refused: 'typed_per_filter_config', send: [] }),
+  { name: 'typed_header_validation_config: refused, this Envoy has none either', refused: 'typed_header_validation_config', hcm: { typed_header_validation_config: { name: 'envoy.http.header_validators.envoy_default', typed_config: { '@type': `${TYPE}.extensions.http.header_validators.envoy_default.v3.HeaderValidatorConfig` } } }, send: [] },
+], { alone: true })];

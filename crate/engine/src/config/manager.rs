@@ -146,6 +146,10 @@ fn chain(filters: &[HttpFilter], stats: filter::FilterStats<'_>, list: &At<'_>, 
                 issues
                     .push(at.warning("the router has no typed_config").hint(format!("\"@type\": type.googleapis.com/{}", filter::ROUTER)));
             }
+            // A filter of Envoy's that is not implemented here is none of these: it would run there.
+            _ if entry.is_optional && typed.is_none_or(|typed| !plenipo_api::is_http_filter(typed)) => {
+                issues.push(at.warning("nobody knows this optional filter: it is left out").got(&*entry.name));
+            }
             None => issues.push(at.field("typed_config").invalid("a filter needs its typed_config").got(&*entry.name)),
             Some(typed) if any::type_name(typed) == filter::ROUTER => {
                 router = true;

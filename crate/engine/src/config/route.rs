@@ -412,6 +412,10 @@ impl Compiler<'_, '_> {
             self.issues.push(at.field("config").invalid("a configuration, or disabled: true, is missing"));
             return None;
         };
+        if wrapper.is_optional && !plenipo_api::is_http_filter(inner) {
+            self.issues.push(at.field("config").warning("nobody knows this optional filter: it is left out").got(name));
+            return None;
+        }
         let config = (self.filters)(name, inner, &at.field("config"), self.issues)?;
         Some(PerFilter { config: Some(config), disabled: false })
     }
