@@ -1,7 +1,7 @@
 // Substitution operators of connections: ids, attempts, TLS, how they closed, local times; and those of formatter extensions.
 import fs from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { suite, req, toU, h2, h2upstream, tlsRaw, TYPE } from '../lib/suite.mjs';
+import { suite, req, router, toU, h2, h2upstream, tlsRaw, TYPE } from '../lib/suite.mjs';
 import { replies, ok, sleep } from '../lib/raw.mjs';
 import { h2request, h2ok } from '../lib/h2.mjs';
 
@@ -19,6 +19,8 @@ const POINTS = ['US_CX_BEG', 'US_CX_END', 'US_HS_END', 'DS_CX_BEG', 'DS_CX_END',
 const numbers = { viewLog: t => t.replace(/(CONNECTION_ID(?:S_ATTEMPTED)?(?:=|":"?)|DURATION=)-?\d+/g, (all, name) => /ID=0$|ID":0$/.test(all) ? all : `${name}N`) };
 const points = { viewLog: t => t.replace(/=\d+/g, '=N') };
 const retry = { match: { prefix: '/' }, route: { cluster: '$u', retry_policy: { retry_on: '5xx,connect-failure', num_retries: 2, retry_back_off: { base_interval: '0.001s' } } } };
+const filter = (type, config) => ({ name: type.split('.')[0], typed_config: { '@type': `${TYPE}.extensions.filters.http.${type}`, ...config } });
+const append = (key, value) => ({ ...filter('header_mutation.v3.HeaderMutation', { mutations: { request_mutations: [{ append: { header: { key, value } } }] } }), name: key });
 const withoutQuery = { formatters: [{ name: 'f', typed_config: { '@type': `${TYPE}.extensions.formatter.req_without_query.v3.ReqWithoutQuery` } }] };
 const two = script => ({ upstreams: { u: script, v: script }, clusters: { u: { lb_policy: 'ROUND_ROBIN', endpoints: ['u', 'v'] } }, routes: [{ ...retry, route: { ...retry.route, retry_policy: { ...retry.route.retry_policy, num_retries: 3 } } }] });
 const server = names => ({ chains: f => [{ filters: [f], transport_socket: { name: 'envoy.transport_sockets.tls', typed_config: { '@type': `${TYPE}.extensions.transport_sockets.tls.v3.DownstreamTlsContext`,
@@ -58,6 +60,13 @@ export default [suite('operators-more', [
   { name: 'formatters: METADATA needs none, and may have one', ...extended({ formatters: [{ name: 'm', typed_config: { '@type': `${TYPE}.extensions.formatter.metadata.v3.Metadata` } }] }, '%METADATA(ROUTE:r:k)%|%METADATA(CLUSTER:c)%'), routes: [{ ...toU, metadata: { filter_metadata: { r: { k: 'route' } } } }], send: [req('/')] },
   { name: 'formatters: in the body of a local reply', hcm: { local_reply_config: { body_format: { text_format_source: { inline_string: 'for %REQ_WITHOUT_QUERY(:path)%: %RESPONSE_CODE%' }, ...withoutQuery } } }, routes: [], send: [req('/a/b?c=d')] },
   { name: 'slow head: the stream begins with its first byte', viewLog: t => t.replace(/=\d+/g, n => n.slice(1) < 350 ? '=short' : '=long'), ...each('COMMON_DURATION(DS_RX_BEG:DS_RX_HDR_END:ms)', 'DURATION', 'REQUEST_DURATION', 'COMMON_DURATION(DS_RX_HDR_END:DS_TX_BEG:ms)'), send: ['GET / HTTP/1.1\r\nHost: a', 700, '.test\r\n\r\n'] },
+  { name: 'upstream cluster: known before a filter answers', ...each('UPSTREAM_CLUSTER', 'UPSTREAM_CLUSTER_RAW', 'UPSTREAM_HOST', 'RESPONSE_CODE'), clusters: { u: { alt_stat_name: 'other' } }, hcm: { http_filters: [filter('buffer.v3.Buffer', { max_request_bytes: 2 }), router] }, send: [req('/', '', 'body')] },
+  { name: 'upstream cluster: in a header that a filter adds', hcm: { http_filters: [append('x-c', '%UPSTREAM_CLUSTER%'), router] }, clusters: { u: { alt_stat_name: 'other' } }, send: [req('/')] },
+  { name: 'upstream cluster: one that a filter changes', ...each('UPSTREAM_CLUSTER', 'UPSTREAM_CLUSTER_RAW'), hcm: { http_filters: [append('x-to', '$u'), append('x-c', '%UPSTREAM_CLUSTER%'), router] }, routes: [{ match: { prefix: '/' }, route: { cluster_header: 'x-to' } }], send: [req('/')] },
+  { name: 'upstream cluster: unknown', ...each('UPSTREAM_CLUSTER', 'UPSTREAM_CLUSTER_RAW'), routes: [{ match: { prefix: '/' }, route: { cluster_header: 'x-to' } }], send: [req('/', 'X-To: none\r\n')] },
+  { name: 'upstream cluster: none of a direct response', ...each('UPSTREAM_CLUSTER'), routes: [{ match: { prefix: '/' }, direct_response: { status: 200 } }], send: [req('/')] },
+  { name: 'hostile: line breaks and NUL in a host that is rewritten', hcm: { http_filters: [filter('set_metadata.v3.Config', { metadata: [{ metadata_namespace: 'n', value: { crlf: 'a\r\nx-evil: 1', lf: 'a\nb', nul: 'a\0b' } }] }), router] }, routes: ['crlf', 'lf', 'nul'].map(k => ({ match: { prefix: `/${k}` }, route: { cluster: '$u', host_rewrite: `%DYNAMIC_METADATA(n:${k})%` } })), send: [req('/crlf'), { res: 1 }, req('/lf'), { res: 1 }, req('/nul')],
+    differs: { id: 'headers-of-operators', envoy: t => t.includes('invalid header value for: :authority') && t.includes('upstream u: no connection'), plenipo: t => t.includes('HTTP/1.1 200 OK') && t.split('  host: a.test').length === 4 && !t.includes('x-evil') } },
 ]), suite('operators-more-refused', [
   { name: 'REQ_WITHOUT_QUERY without its formatter', ...each('REQ_WITHOUT_QUERY(:path)'), refused: 'REQ_WITHOUT_QUERY', send: [req('/')] },
   { name: 'REQ_WITHOUT_QUERY of three headers', ...extended(withoutQuery, '%REQ_WITHOUT_QUERY(a?b?c)%'), refused: 'a?b?c', send: [req('/')] },

@@ -76,12 +76,11 @@ fn direct(stream: &mut Stream, route: &RouteMatch) -> Response {
 }
 
 async fn to_cluster(stream: &mut Stream, route: &RouteMatch, action: &Forward) -> Result<Option<Response>, LocalReply> {
-    let name = route.cluster(&stream.headers);
-    let Some(cluster) = stream.snapshot.cluster(name).cloned() else {
+    // Settled with the route: a header that names it may have changed since.
+    let Some(cluster) = stream.info.cluster.clone() else {
         stream.manager.router.no_cluster().inc();
         return Err(LocalReply::new(action.cluster_not_found_status, "", "cluster_not_found").flag(Flags::NO_CLUSTER_FOUND));
     };
-    stream.info.cluster = Some(cluster.clone());
     let group = route.virtual_cluster(&stream.headers);
     stream.info.virtual_cluster = group.and_then(|group| group.name.clone());
 

@@ -29,13 +29,13 @@ pub fn follow(stream: &mut Stream, route: &RouteMatch, policy: &InternalRedirect
         return false;
     }
     let mut past = stream.redirected.take().unwrap_or_default();
-    let before = (stream.headers.clone(), stream.info.route.clone());
+    let before = (stream.headers.clone(), stream.info.route.clone(), stream.info.cluster.clone());
     let followed = past.count < policy.max || {
         stream.manager.router.passthrough_internal_redirect_too_many_redirects().inc();
         false
     };
     if !followed || !edit(stream, route, policy, answer, &target, &mut past, from_http) {
-        (stream.headers, stream.info.route) = before;
+        (stream.headers, stream.info.route, stream.info.cluster) = before;
         stream.redirected = Some(past);
         return false;
     }

@@ -135,8 +135,6 @@ async fn decide(stream: &mut Stream, manager: &Arc<Manager>, chain: &mut Chain) 
         stream.find_route();
         let links = check_upgrade(stream, manager)?;
         if manager.log_new_requests {
-            let cluster = stream.info.route.as_ref().and_then(|route| stream.snapshot.cluster(route.cluster(&stream.headers)));
-            stream.info.cluster = cluster.cloned();
             manager.log(LogType::DownstreamStart, &stream.info, Some(&stream.headers), None, None);
         }
         *chain = Chain::default();

@@ -83,6 +83,7 @@ impl Stream {
         let begun = self.manager.route_resolution.is_some().then(Instant::now);
         let request = Lookup { headers: &self.headers, info: &self.info, random: self.random };
         self.info.route = self.snapshot.table(&self.manager.routes).and_then(|table| table.find(request));
+        self.info.cluster = self.info.route.as_ref().and_then(|route| self.snapshot.cluster(route.cluster(&self.headers))).cloned();
         self.info.route_resolutions += 1;
         self.info.route_resolution_time += begun.map_or(Duration::ZERO, |begun| begun.elapsed());
         let Some(action) = self.info.route.as_ref().and_then(RouteMatch::forward) else { return };
