@@ -219,6 +219,9 @@ impl Exchange {
             self.connection.failure(&e)
         })?;
         self.answered = true;
+        if self.stream.has_malformed_head() {
+            return Poll::Ready(Err(Failure::Protocol("http2.invalid.header.field")));
+        }
         let (head, body) = response.into_parts();
         // `:status` counts, as in Envoy, which resets the stream and takes that for the peer's doing.
         if head.headers.len() + 1 > self.pool.cluster().settings.max_headers_count {

@@ -11,6 +11,7 @@ const STATIC: [u8; 61] = [
     10, 7, 7, 5, 5, 7, 7, 7, 7, 7, 7, 7, 7, 7, 14, 15, 15, 13, 6, 27, 3, 5, 13, 13, 19, 16, 16, 14, 16, 13, 12, 6, 4, 4, 6, 7, 4, 4, 8, 17,
     13, 8, 19, 13, 4, 8, 12, 18, 19, 5, 7, 7, 11, 6, 10, 25, 17, 10, 4, 3, 16,
 ];
+const STATIC_REQUEST: usize = 7;
 const STATIC_PSEUDO: usize = 14;
 /// What an entry counts beyond its bytes.
 const OVERHEAD: usize = 32;
@@ -20,10 +21,32 @@ const TABLE_SIZE: usize = 4096;
 /// What a header block holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Block {
-    /// A pseudo-header.
-    pub pseudo: bool,
+    /// `:status`, the pseudo-header of answers.
+    pub status: bool,
+    /// Another pseudo-header, which only requests have.
+    pub request: bool,
     /// How long the longest name or value is that the block spells out, as it is sent.
     pub longest: usize,
+}
+
+/// What a name is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Header,
+    Status,
+    Request,
+}
+
+impl Block {
+    /// Whether there is any pseudo-header.
+    pub fn pseudo(self) -> bool {
+        self.status || self.request
+    }
+
+    fn holds(&mut self, kind: Kind) {
+        self.status |= kind == Kind::Status;
+        self.request |= kind == Kind::Request;
+    }
 }
 
 /// The dynamic table of the peer's encoder.
@@ -39,7 +62,7 @@ pub struct Table {
 struct Entry {
     name: u32,
     value: u32,
-    pseudo: bool,
+    kind: Kind,
 }
 
 impl Entry {
@@ -61,7 +84,7 @@ impl Table {
         let mut found = Block::default();
         while let Some(&first) = bytes.0.first() {
             if first & 0x80 != 0 {
-                found.pseudo |= self.name(bytes.integer(7)?)?.1;
+                found.holds(self.name(bytes.integer(7)?)?.1);
                 continue;
             }
             if first & 0xe0 == 0x20 {
@@ -70,30 +93,37 @@ impl Table {
                 continue;
             }
             let indexed = first & 0x40 != 0;
-            let (name, pseudo) = match bytes.integer(if indexed { 6 } else { 4 })? {
+            let (name, kind) = match bytes.integer(if indexed { 6 } else { 4 })? {
                 0 => {
                     let name = bytes.string()?;
                     found.longest = found.longest.max(name.bytes.len());
-                    (name.len()?, name.is_pseudo())
+                    (name.len()?, name.kind())
                 }
                 index => self.name(index)?,
             };
-            found.pseudo |= pseudo;
+            found.holds(kind);
             let value = bytes.string()?;
             found.longest = found.longest.max(value.bytes.len());
             if indexed {
-                self.insert(Entry { name, value: value.len()?, pseudo });
+                self.insert(Entry { name, value: value.len()?, kind });
             }
         }
         Some(found)
     }
 
-    /// The length of the name at an index, and whether it is a pseudo-header's.
-    fn name(&self, index: usize) -> Option<(u32, bool)> {
+    /// The length of the name at an index, and what it is.
+    fn name(&self, index: usize) -> Option<(u32, Kind)> {
         let index = index.checked_sub(1)?;
         match STATIC.get(index) {
-            Some(&length) => Some((length.into(), index < STATIC_PSEUDO)),
-            None => self.entries.get(index - STATIC.len()).map(|entry| (entry.name, entry.pseudo)),
+            Some(&length) => {
+                let kind = match index {
+                    ..STATIC_REQUEST => Kind::Request,
+                    ..STATIC_PSEUDO => Kind::Status,
+                    _ => Kind::Header,
+                };
+                Some((length.into(), kind))
+            }
+            None => self.entries.get(index - STATIC.len()).map(|entry| (entry.name, entry.kind)),
         }
     }
 
@@ -149,6 +179,9 @@ impl<'a> Bytes<'a> {
     }
 }
 
+/// `:status` in Huffman's code.
+const STATUS: &[u8] = &[0xb8, 0x84, 0x8d, 0x36, 0xa3];
+
 /// A name or value as it is sent.
 struct Text<'a> {
     bytes: &'a [u8],
@@ -161,9 +194,15 @@ impl Text<'_> {
         u32::try_from(length).ok()
     }
 
-    fn is_pseudo(&self) -> bool {
-        // In Huffman's code `:` is 1011100.
-        self.bytes.first().is_some_and(|&first| if self.huffman { first >> 1 == 0b101_1100 } else { first == b':' })
+    /// What it is as a name.
+    fn kind(&self) -> Kind {
+        match (self.bytes, self.huffman) {
+            (b":status", false) | (STATUS, true) => Kind::Status,
+            ([b':', ..], false) => Kind::Request,
+            // In Huffman's code `:` is 1011100.
+            ([first, ..], true) if first >> 1 == 0b101_1100 => Kind::Request,
+            _ => Kind::Header,
+        }
     }
 }
 
@@ -238,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_pseudo_header_is_one_however_it_is_written() {
-        let pseudo = |block: &[u8]| Table::default().read(block).map(|b| b.pseudo);
+        let pseudo = |block: &[u8]| Table::default().read(block).map(Block::pseudo);
         for index in 1..=14 {
             assert_eq!(pseudo(&[0x80 | index]), Some(true));
             assert_eq!(pseudo(&[index, 1, b'x']), Some(true));
@@ -260,9 +299,21 @@ mod tests {
     }
 
     #[test]
+    fn the_pseudo_header_of_answers_is_told_from_those_of_requests() {
+        let kinds = |block: &[u8]| Table::default().read(block).map(|b| (b.status, b.request));
+        assert_eq!([8, 14].map(|i| kinds(&[0x80 | i])), [Some((true, false)); 2]);
+        assert_eq!([1, 7].map(|i| kinds(&[0x80 | i])), [Some((false, true)); 2]);
+        assert_eq!(kinds(&literal(0, b":status", b"200")), Some((true, false)));
+        assert_eq!(kinds(&[&[0, 0x85], STATUS, &[0]].concat()), Some((true, false)));
+        assert_eq!(kinds(&literal(0, b":statuses", b"200")), Some((false, true)));
+        assert_eq!(kinds(&[0x88, 0x84]), Some((true, true)));
+        assert_eq!(symbols(STATUS), Some(7));
+    }
+
+    #[test]
     fn the_table_is_followed() {
         let mut table = Table::default();
-        let mut pseudo = |block: &[u8]| table.read(block).map(|b| b.pseudo);
+        let mut pseudo = |block: &[u8]| table.read(block).map(Block::pseudo);
         assert_eq!(pseudo(&literal(0x40, b"x", b"1")), Some(false));
         assert_eq!(pseudo(&literal(0x40, b":path", b"/")), Some(true));
         assert_eq!([62, 63, 64].map(|i| pseudo(&[0x80 | i])), [Some(true), Some(false), None]);
@@ -305,8 +356,8 @@ mod tests {
     #[test]
     fn the_longest_field_is_told() {
         let block = [literal(0x40, b"abc", b"1"), literal(0, b"x", b"12345")].concat();
-        assert_eq!(Table::default().read(&block), Some(Block { pseudo: false, longest: 5 }));
-        assert_eq!(Table::default().read(&[0x82]), Some(Block { pseudo: true, longest: 0 }));
+        assert_eq!(Table::default().read(&block), Some(Block { longest: 5, ..Block::default() }));
+        assert_eq!(Table::default().read(&[0x82]), Some(Block { request: true, ..Block::default() }));
     }
 
     /// What the library's own encoder makes of requests and trailers, in frames.
@@ -354,7 +405,7 @@ mod tests {
             }
             let ends = head[4] & super::super::END_STREAM != 0;
             let block = table.read(payload).expect("a whole block");
-            assert_eq!(block.pseudo, !ends, "block {} of the connection", heads + trailers);
+            assert_eq!((block.request, block.status), (!ends, false), "block {} of the connection", heads + trailers);
             if ends { trailers += 1 } else { heads += 1 }
         }
         assert_eq!((heads, trailers), (90, 90));

@@ -22,8 +22,8 @@ use crate::{
 
 /// What a DATA frame holds where the peer did not ask for larger ones.
 const FRAME_SIZE: usize = 16_384;
-/// How many streams are remembered for having ended with a pseudo-header: more than a peer may have open.
-const PSEUDO_LAST: usize = 4096;
+/// How many streams are remembered for their pseudo-headers: more than a peer may have open.
+const PSEUDO: usize = 4096;
 
 /// What a peer did too much of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,8 +101,9 @@ pub struct Watch {
     window_updates: Cell<u64>,
     data_sent: Cell<u64>,
     blocks: RefCell<Blocks>,
-    /// Streams that ended with a header block in which a pseudo-header stands and which is, or may be, trailers.
-    pseudo_last: RefCell<Vec<u32>>,
+    /// Streams that ended with a header block in which a pseudo-header stands and which is, or may be, trailers; and, true, those whose answer
+    /// has a pseudo-header of requests.
+    pseudo: RefCell<Vec<(u32, bool)>>,
 }
 
 impl Watch {
@@ -126,7 +127,7 @@ impl Watch {
             window_updates: Cell::default(),
             data_sent: Cell::default(),
             blocks: RefCell::default(),
-            pseudo_last: RefCell::default(),
+            pseudo: RefCell::default(),
         })
     }
 
@@ -143,7 +144,7 @@ impl Watch {
 
     /// Whether the peer ended a stream with a header block that holds a pseudo-header, which trailers must not.
     pub fn ended_with_pseudo(&self, stream: u32) -> bool {
-        self.pseudo_last.borrow().contains(&stream)
+        self.pseudo.borrow().iter().any(|(id, _)| *id == stream)
     }
 
     /// Whether the transport takes no more for now.
@@ -251,12 +252,14 @@ impl Watch {
         if block.longest > self.limits.field_size {
             self.flood.set(Some(Flood::Field));
         }
-        if let (true, Some(stream)) = (block.pseudo, self.blocks.borrow().ends) {
-            let mut streams = self.pseudo_last.borrow_mut();
-            if streams.len() == PSEUDO_LAST {
+        let (stream, may_be_last) = self.blocks.borrow().of;
+        let foreign = self.role == Role::Client && block.request;
+        if foreign || may_be_last && block.pseudo() {
+            let mut streams = self.pseudo.borrow_mut();
+            if streams.len() == PSEUDO {
                 streams.remove(0);
             }
-            streams.push(stream);
+            streams.push((stream, foreign));
         }
     }
 
@@ -351,8 +354,8 @@ impl Drop for Watch {
 #[derive(Default)]
 struct Blocks {
     table: Table,
-    /// The stream that ends with it, where it may be trailers.
-    ends: Option<u32>,
+    /// Its stream, and whether it may be trailers.
+    of: (u32, bool),
     /// What came of it in other pieces; the library bounds how many there can be.
     buffer: Vec<u8>,
     /// Bytes of the frame before the block, and of the block.
@@ -368,7 +371,7 @@ impl Blocks {
     /// A frame of a block begins; gives the block where that ends it.
     fn begin(&mut self, frame: &Frame, may_be_trailers: bool) -> Option<Block> {
         if frame.kind == HEADERS {
-            self.ends = (may_be_trailers && frame.flags & END_STREAM != 0).then_some(frame.stream);
+            self.of = (frame.stream, may_be_trailers && frame.flags & END_STREAM != 0);
             self.buffer.clear();
         }
         self.before = if frame.kind == HEADERS && frame.flags & HAS_PRIORITY != 0 { 5 } else { 0 };
@@ -435,6 +438,11 @@ impl WatchedStream {
         &self.watch
     }
 
+    /// Whether its answer holds a pseudo-header of requests.
+    pub fn has_malformed_head(&self) -> bool {
+        self.watch.pseudo.borrow().contains(&(self.id, true))
+    }
+
     /// Whether its trailers hold a pseudo-header.
     pub fn has_malformed_trailers(&self) -> bool {
         self.watch.ended_with_pseudo(self.id)
@@ -459,7 +467,7 @@ impl WatchedStream {
 
 impl Drop for WatchedStream {
     fn drop(&mut self) {
-        self.watch.pseudo_last.borrow_mut().retain(|stream| *stream != self.id);
+        self.watch.pseudo.borrow_mut().retain(|(stream, _)| *stream != self.id);
         self.watch.stats.streams_active().dec();
     }
 }
