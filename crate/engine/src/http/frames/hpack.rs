@@ -118,7 +118,7 @@ impl Table {
             Some(&length) => {
                 let kind = match index {
                     ..STATIC_REQUEST => Kind::Request,
-                    ..STATIC_PSEUDO => Kind::Status,
+                    STATIC_REQUEST..STATIC_PSEUDO => Kind::Status,
                     _ => Kind::Header,
                 };
                 Some((length.into(), kind))
