@@ -145,6 +145,9 @@ export default [
     { name: 'HTTP/3 refused: exact_balance', ...quicListener(), listener: { connection_balance_config: { exact_balance: {} } }, refused: 'connection_balance_config' },
     { name: 'HTTP/3 refused: QUIC on TCP', listener: { udp_listener_config: { quic_options: {} } }, refused: 'udp_listener_config' },
     { name: 'HTTP/3 refused: a window that is too large', ...quicListener({ quic: { quic_protocol_options: { initial_stream_window_size: 16777217 } } }), refused: 'initial_stream_window_size' },
+    { name: 'HTTP/3 refused: a backlog', ...quicListener(), listener: { tcp_backlog_size: 5 }, unsupported: 'tcp_backlog_size', client: ctx => ctx.h3(exchange(fields())), upstreams: { u: replies(ok()) } },
+    { name: 'HTTP/3 refused: transport_socket_connect_timeout', ...quicListener(), chains: filter => quicListener().chains(filter).map(c => ({ ...c, transport_socket_connect_timeout: '1s' })),
+      unsupported: 'transport_socket_connect_timeout', client: ctx => ctx.h3(exchange(fields())), upstreams: { u: replies(ok()) } },
     { name: 'HTTP/3 refused: several filter chains', ...quicListener(), chains: filter => ['a.test', 'b.test'].map(n => quicListener({ match: { server_names: [n] } }).chains(filter)[0]), unsupported: 'only one filter chain', client: ctx => ctx.h3(exchange(fields())), upstreams: { u: replies(ok()) } },
   ], { alone: true }),
 ];

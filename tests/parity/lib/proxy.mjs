@@ -35,7 +35,7 @@ export async function startProxy(name, program, config, dir, flags = []) {
   child.stderr.on('data', keep);
   proxy.exited = new Promise(resolve => {
     child.once('error', e => { proxy.output += String(e); proxy.exit = { code: -1 }; resolve(); });
-    child.once('exit', (code, signal) => { proxy.exit = { code, signal }; resolve(); });
+    child.once('close', (code, signal) => { proxy.exit = { code, signal }; resolve(); });
   });
   const deadline = Date.now() + 30000;
   for (;;) {

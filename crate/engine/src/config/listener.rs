@@ -234,8 +234,11 @@ fn filter_chain(
         None => None,
         Some(socket) => tls_context(socket, datagrams, &at_socket, issues)?,
     };
-    let handshake =
-        value::limit(chain.transport_socket_connect_timeout.as_ref(), None, &at.field("transport_socket_connect_timeout"), issues);
+    let at_handshake = at.field("transport_socket_connect_timeout");
+    let handshake = value::limit(chain.transport_socket_connect_timeout.as_ref(), None, &at_handshake, issues);
+    if datagrams && chain.transport_socket_connect_timeout.is_some() {
+        issues.push(at_handshake.unsupported("not over QUIC").hint("crypto_handshake_timeout of quic_options is the limit there"));
+    }
     let entrance = Entrance {
         listener_name: listener.name.as_str().into(),
         listener_metadata: metadata::compile(listener.metadata.as_ref()),

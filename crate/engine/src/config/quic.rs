@@ -30,6 +30,9 @@ pub fn compile(
         issues
             .push(at.field("listener_filters").unsupported("a QUIC listener has none").hint("the server name and ALPN are known without"));
     }
+    if config.tcp_backlog_size.is_some() {
+        issues.push(at.field("tcp_backlog_size").unsupported("a QUIC listener has no backlog"));
+    }
     let at = at.field("udp_listener_config");
     let Some(options) = config.udp_listener_config.as_ref().and_then(|udp| udp.quic_options.as_ref()) else {
         issues.push(at.field("quic_options").unsupported("a UDP listener without QUIC is not implemented"));
