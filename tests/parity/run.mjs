@@ -51,13 +51,7 @@ for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exi
 const beat = setInterval(() => console.log(`# ${passed + failures.length} cases done after ${Math.round((Date.now() - started) / 1000)} s`), 10000);
 beat.unref();
 
-for (const s of suites) {
-  const cases = s.cases.filter(wanted);
-  if (cases.length === 0) continue;
-  const alone = cases.filter(c => s.alone || c.refused !== undefined); // what is refused would take the others of its configuration along
-  const together = cases.filter(c => !alone.includes(c));
-  await pool([together, ...alone.map(c => [c])].filter(group => group.length), 4, group => runGroup(s, group));
-}
+await pool(suites, 2, runSuite); // a suite waits more than it works
 clearInterval(beat);
 if (flag('--write-gaps')) writeGaps();
 if (!flag('--keep')) fs.rmSync(work, { recursive: true, force: true });
@@ -65,6 +59,14 @@ if (failures.length) console.log(`\nfailed:\n${failures.map(f => `  ${f}`).join(
 console.log(`\n# ${((Date.now() - started) / 1000).toFixed(1)} s`);
 console.log(`${passed} passed, ${failures.length} failed`);
 process.exit(failures.length || passed === 0 ? 1 : 0);
+
+/** Runs the cases of a suite that are wanted: those that can share a configuration, and each of the others. */
+async function runSuite(s) {
+  const cases = s.cases.filter(wanted);
+  const alone = cases.filter(c => s.alone || c.refused !== undefined); // what is refused would take the others of its configuration along
+  const together = cases.filter(c => !alone.includes(c));
+  await pool([together, ...alone.map(c => [c])].filter(group => group.length), 4, group => runGroup(s, group));
+}
 
 /** Runs `cases` on one configuration, both proxies at once, and reports each. */
 async function runGroup(s, cases) {
