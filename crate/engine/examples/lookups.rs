@@ -88,18 +88,7 @@ fn time(table: &Arc<RouteTable>, request: impl Fn(usize) -> (String, String)) ->
         })
         .collect();
     let address = "127.0.0.1:1".parse().expect("an address");
-    let connection = ConnectionInfo {
-        peer: address,
-        remote: address,
-        local: address,
-        local_restored: false,
-        tls: None,
-        tlvs: Vec::new(),
-        id: 1,
-        entrance: None,
-        accepted: None,
-        handshake: None,
-    };
+    let connection = ConnectionInfo::plain(1, address, address);
     let info = StreamInfo::new(Rc::new(connection), Protocol::Http11, 1);
     for headers in &requests {
         let found = table.find(Lookup { headers, info: &info, random: 0 }).is_some();

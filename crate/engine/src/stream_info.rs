@@ -95,6 +95,24 @@ pub struct ConnectionInfo {
     pub entrance: Option<Arc<Entrance>>,
 }
 
+impl ConnectionInfo {
+    /// A connection of which its number and addresses are all that is known: clear text, from no listener of the configuration.
+    pub fn plain(id: u64, peer: SocketAddr, local: SocketAddr) -> ConnectionInfo {
+        ConnectionInfo {
+            peer,
+            remote: peer,
+            local,
+            local_restored: false,
+            tls: None,
+            tlvs: Vec::new(),
+            id,
+            accepted: None,
+            handshake: None,
+            entrance: None,
+        }
+    }
+}
+
 /// What is told of an upstream connection by the streams that it carries.
 #[derive(Clone, Debug)]
 pub struct UpstreamConnection {

@@ -2,6 +2,7 @@
 import { suite, req, h2, h2upstream } from '../lib/suite.mjs';
 import { replies, ok, sleep } from '../lib/raw.mjs';
 import * as F from '../lib/h2frames.mjs';
+import { h2request } from '../lib/h2.mjs';
 
 const H = { log: { log_format: { text_format_source: { inline_string: '%PROTOCOL% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\n' } } } };
 const CONNECT = 'CONNECT b.test:443 HTTP/1.1\r\nHost: b.test:443\r\n\r\n';
@@ -58,7 +59,7 @@ export default suite('connect', [
   { name: 'websocket: HTTP/2 to HTTP/1, refused by the upstream', ...ws, upstreams: { u: replies('HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno') }, ...frames(F.headers(1, extended(), { end: false }), 200), ...H },
   { name: 'websocket: HTTP/2, another kind than is allowed', ...ws, ...frames(F.headers(1, extended('other'), { end: false }), 200), ...H, differs: { id: 'h2-upgrade-refused', envoy: t => t.includes('GOAWAY last=2147483647 NO_ERROR') && t.includes(':status: 403'), plenipo: t => !t.includes('GOAWAY') && t.includes(':status: 403') && t.includes('HTTP/2 403 - upgrade_failed') && t.includes('upstream u: no connection') } },
   { name: 'websocket: HTTP/2 where extended CONNECT is off', hcm: { upgrade_configs: [{ upgrade_type: 'websocket' }] }, ...frames(F.headers(1, extended(), { end: false }), 200), ...H, differs: { id: 'h2-says-why', envoy: t => t.startsWith('client 1 (closed):\n  (nothing)\nupstream u: no connection'), plenipo: t => t.startsWith('client 1 (open):\n  RST_STREAM 1 PROTOCOL_ERROR\nupstream u: no connection') } },
-  { name: 'websocket: the setting is announced', ...ws, client: async ctx => { const s = await ctx.h2(); await new Promise(r => setTimeout(r, 100)); return { connect: s.remoteSettings.enableConnectProtocol }; } },
+  { name: 'websocket: the setting is announced', ...ws, client: async ctx => { const s = await ctx.h2(); await h2request(s, {}); return { connect: s.remoteSettings.enableConnectProtocol }; } },
   { name: 'websocket: HTTP/1 to HTTP/2', ...ws, clusters: { u: h2upstream({ allow_connect: true }) }, upstreams: { u: h2loud() }, client: speak(WS, 'hello', ' world'), ...H },
   { name: 'websocket: HTTP/1 to HTTP/2, refused by the upstream', ...ws, clusters: { u: h2upstream({ allow_connect: true }) }, upstreams: { u: h2(async stream => { stream.respond({ ':status': 403 }, { sendDate: false }); stream.end('no'); }, { server: { settings: { enableConnectProtocol: true } } }) }, client: speak(WS), ...H },
   { name: 'websocket: HTTP/2 to HTTP/2', ...ws, clusters: { u: h2upstream({ allow_connect: true }) }, upstreams: { u: h2loud() }, ...frames(F.headers(1, extended(), { end: false }), 200, F.data(1, 'hello', false), 200), ...H },

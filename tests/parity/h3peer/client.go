@@ -200,37 +200,9 @@ func doStep(conn *quic.Conn, exchanges map[string]*exchange, goaway chan struct{
 	case "stop":
 		e.stream.CancelRead(quic.StreamErrorCode(s.Code))
 	case "head":
-		for {
-			e.mu.Lock()
-			there := e.message.Headers != nil
-			e.mu.Unlock()
-			if there {
-				return ""
-			}
-			select {
-			case <-e.change:
-			case <-e.done:
-				return ""
-			case <-ctx.Done():
-				return "no head"
-			}
-		}
+		return e.wait(ctx, "no head", func() bool { return e.message.Headers != nil })
 	case "body":
-		for {
-			e.mu.Lock()
-			there := e.message.Bytes >= max(s.Size, 1)
-			e.mu.Unlock()
-			if there {
-				return ""
-			}
-			select {
-			case <-e.change:
-			case <-e.done:
-				return ""
-			case <-ctx.Done():
-				return "no body"
-			}
-		}
+		return e.wait(ctx, "no body", func() bool { return e.message.Bytes >= max(s.Size, 1) })
 	case "end":
 		select {
 		case <-e.done:
@@ -260,6 +232,25 @@ func doStep(conn *quic.Conn, exchanges map[string]*exchange, goaway chan struct{
 		}
 	}
 	return ""
+}
+
+// wait waits until what was read of the answer is enough or the stream is over, and returns what is missing where time runs out.
+func (e *exchange) wait(ctx context.Context, missing string, enough func() bool) string {
+	for {
+		e.mu.Lock()
+		there := enough()
+		e.mu.Unlock()
+		if there {
+			return ""
+		}
+		select {
+		case <-e.change:
+		case <-e.done:
+			return ""
+		case <-ctx.Done():
+			return missing
+		}
+	}
 }
 
 func (e *exchange) read() {

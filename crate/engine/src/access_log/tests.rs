@@ -31,22 +31,7 @@ impl Drop for Folder {
 
 fn info() -> StreamInfo {
     let address: SocketAddr = "127.0.0.1:80".parse().unwrap();
-    StreamInfo::new(
-        Rc::new(ConnectionInfo {
-            peer: address,
-            remote: address,
-            local: address,
-            local_restored: false,
-            tls: None,
-            tlvs: Vec::new(),
-            id: 1,
-            entrance: None,
-            accepted: None,
-            handshake: None,
-        }),
-        Protocol::Http11,
-        1,
-    )
+    StreamInfo::new(Rc::new(ConnectionInfo::plain(1, address, address)), Protocol::Http11, 1)
 }
 
 fn access_log(files: &Files, path: &std::path::Path, format: &str) -> AccessLog {

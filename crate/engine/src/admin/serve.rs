@@ -87,18 +87,7 @@ pub async fn serve_until(listener: TcpListener, source: Arc<dyn AdminSource>, st
         match accepted {
             Ok((stream, remote)) => {
                 let local = stream.local_addr().unwrap_or(remote);
-                let info = ConnectionInfo {
-                    peer: remote,
-                    remote,
-                    local,
-                    local_restored: false,
-                    tls: None,
-                    tlvs: Vec::new(),
-                    id,
-                    entrance: None,
-                    accepted: None,
-                    handshake: None,
-                };
+                let info = ConnectionInfo::plain(id, remote, local);
                 id += 1;
                 let (shared, stopped) = (shared.clone(), stopped.clone());
                 connections.spawn(async move {

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::{
     Context, FormatError, escape,
-    operator::Wrote,
     parse::{Formatters, Piece, parse},
     shortest,
+    write::Wrote,
 };
 
 /// A compiled JSON template.

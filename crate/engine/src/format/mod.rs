@@ -8,6 +8,7 @@ mod parse;
 #[cfg(test)]
 mod tests;
 mod time;
+mod write;
 
 use std::fmt;
 
@@ -18,8 +19,8 @@ pub use parse::Formatters;
 pub use time::TimeFormat;
 
 use crate::{access_log::LogType, http::header::HeaderList, stream_info::StreamInfo};
-use operator::Wrote;
 use parse::Piece;
+use write::Wrote;
 
 /// Envoy's access log line where none is configured.
 pub const DEFAULT: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% %RESPONSE_FLAGS% \

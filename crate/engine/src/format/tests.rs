@@ -20,18 +20,7 @@ fn address(text: &str) -> SocketAddr {
 }
 
 fn info() -> StreamInfo {
-    let connection = ConnectionInfo {
-        peer: address("127.0.0.1:59428"),
-        remote: address("127.0.0.1:59428"),
-        local: address("127.0.0.1:19090"),
-        local_restored: false,
-        tls: None,
-        tlvs: Vec::new(),
-        id: 4,
-        entrance: None,
-        accepted: None,
-        handshake: None,
-    };
+    let connection = ConnectionInfo::plain(4, address("127.0.0.1:59428"), address("127.0.0.1:19090"));
     let mut info = StreamInfo::new(Rc::new(connection), Protocol::Http11, 1);
     info.start = UNIX_EPOCH + Duration::from_millis(1_795_510_909_778);
     info.status = 200;

@@ -25,18 +25,7 @@ fn shown(headers: &HeaderList) -> Vec<String> {
 }
 
 fn connection(remote: &str) -> ConnectionInfo {
-    ConnectionInfo {
-        peer: remote.parse().unwrap(),
-        remote: remote.parse().unwrap(),
-        local: "127.0.0.1:17822".parse().unwrap(),
-        local_restored: false,
-        tls: None,
-        tlvs: Vec::new(),
-        id: 1,
-        entrance: None,
-        accepted: None,
-        handshake: None,
-    }
+    ConnectionInfo::plain(1, remote.parse().unwrap(), "127.0.0.1:17822".parse().unwrap())
 }
 
 fn edit(settings: &ConnectionManager, remote: &str, given: &[(&str, &str)]) -> (Vec<String>, Origin) {

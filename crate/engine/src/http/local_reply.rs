@@ -305,18 +305,7 @@ mod tests {
 
     fn info() -> StreamInfo {
         let address = "127.0.0.1:1".parse().unwrap();
-        let connection = ConnectionInfo {
-            peer: address,
-            remote: address,
-            local: address,
-            local_restored: false,
-            tls: None,
-            tlvs: Vec::new(),
-            id: 1,
-            entrance: None,
-            accepted: None,
-            handshake: None,
-        };
+        let connection = ConnectionInfo::plain(1, address, address);
         StreamInfo::new(std::rc::Rc::new(connection), Protocol::Http11, 1)
     }
 

@@ -86,18 +86,7 @@ mod tests {
     }
 
     fn edited(config: &ProxyStatus, flags: &[Flags], detail: Option<&'static str>) -> (Option<String>, u16) {
-        let connection = crate::stream_info::ConnectionInfo {
-            remote: "127.0.0.1:1".parse().unwrap(),
-            peer: "127.0.0.1:1".parse().unwrap(),
-            local: "127.0.0.1:2".parse().unwrap(),
-            local_restored: false,
-            tls: None,
-            tlvs: Vec::new(),
-            id: 1,
-            entrance: None,
-            accepted: None,
-            handshake: None,
-        };
+        let connection = crate::stream_info::ConnectionInfo::plain(1, "127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap());
         let mut info = StreamInfo::new(connection.into(), crate::stream_info::Protocol::Http11, 0);
         flags.iter().for_each(|flag| info.flags.insert(*flag));
         info.detail = detail.map(Into::into);

@@ -16,18 +16,7 @@ use crate::{
 
 pub(crate) fn info() -> StreamInfo {
     let address = "127.0.0.1:1".parse().unwrap();
-    let connection = ConnectionInfo {
-        peer: address,
-        remote: address,
-        local: address,
-        local_restored: false,
-        tls: None,
-        tlvs: Vec::new(),
-        id: 1,
-        entrance: None,
-        accepted: None,
-        handshake: None,
-    };
+    let connection = ConnectionInfo::plain(1, address, address);
     let mut info = StreamInfo::new(Rc::new(connection), Protocol::Http11, 1);
     info.start = SystemTime::UNIX_EPOCH;
     info

@@ -4,7 +4,7 @@ use std::{
     future::{Future, poll_fn},
     rc::Rc,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use h2::{RecvStream, SendStream, server};
 use super::{
     Connection, destroyed,
     exchange::{ClientStream, Exchange, PREMATURE, Received, Words, underscores},
+    lifetime::{Idle, Lifetime},
     linger::Lingering,
     send_buffer,
 };
@@ -84,18 +85,14 @@ pub async fn serve(transport: Transport, mut connection: Connection) {
     }
 }
 
-async fn run(mut h2: server::Connection<Watched<Lingering>, Bytes>, connection: &mut Connection, mut idle: Deadline, watch: Rc<Watch>) {
+async fn run(mut h2: server::Connection<Watched<Lingering>, Bytes>, connection: &mut Connection, idle: Deadline, watch: Rc<Watch>) {
     let settings = &connection.manager.settings;
     let mut alive = settings.http2.keepalive.and_then(|keepalive| {
         let pings = h2.ping_pong()?;
         Some(Box::pin(keepalive::run(pings, keepalive, connection.worker.random.next(), PingNow::default(), watch.clone())))
     });
-    let mut age = Deadline::default();
-    age.set(settings.lifetime(&connection.worker.random));
-    let drain = settings.drain_time(&connection.worker.random).max(Duration::from_millis(1));
+    let mut lifetime = Lifetime::new(connection.manager.clone(), &connection.worker, idle);
     let stats = &connection.manager.stats;
-    let mut requests = 0u32;
-    let mut draining = false;
     let mut by_peer = true;
     let mut aborted = false;
     loop {
@@ -106,20 +103,8 @@ async fn run(mut h2: server::Connection<Watched<Lingering>, Bytes>, connection: 
                 by_peer = false;
                 return Poll::Ready(None);
             }
-            let why = if draining {
-                None
-            } else if age.poll(cx).is_ready() {
-                Some(stats.downstream_cx_max_duration_reached())
-            } else if signal.draining().is_some() {
-                Some(stats.downstream_cx_drain_close())
-            } else {
-                None
-            };
-            if let Some(counter) = why {
-                counter.inc();
-                draining = true;
+            if lifetime.poll_drain(signal, cx) {
                 goodbye(&mut h2, &watch);
-                idle.set(None);
             }
             if let Poll::Ready(next) = h2.poll_accept(cx) {
                 return Poll::Ready(next);
@@ -150,24 +135,16 @@ async fn run(mut h2: server::Connection<Watched<Lingering>, Bytes>, connection: 
                 by_peer = false;
                 return Poll::Ready(None);
             }
-            if watch.streams.active() == 0 {
-                // Who was told to go and does not is not waited for any longer than the drain may take.
-                let patience = Some(drain);
-                if !idle.is_set() {
-                    idle.set(if draining { patience } else { settings.idle_timeout });
-                }
-                if idle.poll(cx).is_ready() {
-                    if draining {
-                        return Poll::Ready(None);
+            if watch.streams.active() == 0
+                && let Poll::Ready(idle) = lifetime.poll_idle(cx)
+            {
+                return match idle {
+                    Idle::End => Poll::Ready(None),
+                    Idle::Drain => {
+                        goodbye(&mut h2, &watch);
+                        h2.poll_accept(cx) // Sends it.
                     }
-                    stats.downstream_cx_idle_timeout().inc();
-                    draining = true;
-                    goodbye(&mut h2, &watch);
-                    idle.set(patience);
-                    // Sends it, and leaves the waker with both.
-                    let _ = idle.poll(cx);
-                    return h2.poll_accept(cx);
-                }
+                };
             }
             Poll::Pending
         })
@@ -183,16 +160,7 @@ async fn run(mut h2: server::Connection<Watched<Lingering>, Bytes>, connection: 
             }
             None => break,
         };
-        idle.set(None);
-        requests += 1;
-        let max = settings.max_requests_per_connection;
-        if max != 0 && requests >= max && !draining {
-            draining = true;
-            stats.downstream_cx_max_requests_reached().inc();
-            goodbye(&mut h2, &watch);
-        } else if !draining && connection.worker.closing() {
-            draining = true;
-            stats.downstream_cx_drain_close().inc();
+        if lifetime.take_stream(&connection.worker) {
             goodbye(&mut h2, &watch);
         }
         let (head, body) = request.into_parts();
@@ -220,7 +188,7 @@ async fn run(mut h2: server::Connection<Watched<Lingering>, Bytes>, connection: 
         let serving = exchange.serve(connection.manager.clone(), request, body, received, info, connection.buffer_limit);
         connection.worker.spawn(serving);
     }
-    destroyed(stats, by_peer && !draining, watch.streams.active() > 0 || watch.streams.has_lost());
+    destroyed(stats, by_peer && !lifetime.is_draining(), watch.streams.active() > 0 || watch.streams.has_lost());
 }
 
 /// Tells the client to open no further stream.

@@ -6,7 +6,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use quinn::{ConnectionError, RecvStream};
 use super::{
     Connection, destroyed,
     exchange::{ClientStream, Exchange, PREMATURE, Received, Words, underscores},
+    lifetime::{Idle, Lifetime},
 };
 use crate::{
     error::Flags,
@@ -47,10 +48,7 @@ pub async fn serve(quic: quinn::Connection, mut connection: Connection) {
     connection.worker.spawn(peer::announce(quic.clone(), preface, goaway.clone()));
     connection.worker.spawn(peer::listen(quic.clone(), connection.worker.clone(), Role::Server, Default::default()));
     let streams = Rc::new(Streams::default());
-    let (mut idle, mut age) = (Deadline::default(), Deadline::default());
-    age.set(settings.lifetime(&connection.worker.random));
-    let mut requests = 0u32;
-    let mut draining = false;
+    let mut lifetime = Lifetime::new(manager.clone(), &connection.worker, Deadline::default());
     let mut by_peer = true;
     let mut incoming = pin!(quic.accept_bi());
     loop {
@@ -62,20 +60,8 @@ pub async fn serve(quic: quinn::Connection, mut connection: Connection) {
                 by_peer = false;
                 return Poll::Ready(None);
             }
-            let why = if draining {
-                None
-            } else if age.poll(cx).is_ready() {
-                Some(stats.downstream_cx_max_duration_reached())
-            } else if signal.draining().is_some() {
-                Some(stats.downstream_cx_drain_close())
-            } else {
-                None
-            };
-            if let Some(counter) = why {
-                counter.inc();
-                draining = true;
+            if lifetime.poll_drain(signal, cx) {
                 goaway.make();
-                idle.set(None);
             }
             if let Poll::Ready(next) = incoming.as_mut().poll(cx) {
                 return Poll::Ready(Some(next));
@@ -85,22 +71,12 @@ pub async fn serve(quic: quinn::Connection, mut connection: Connection) {
                 by_peer = false;
                 return Poll::Ready(None);
             }
-            if streams.active() == 0 {
-                // Who was told to go and does not is not waited for any longer than the drain may take.
-                let patience = Some(settings.drain_timeout.max(Duration::from_millis(1)));
-                if !idle.is_set() {
-                    idle.set(if draining { patience } else { settings.idle_timeout });
-                }
-                if idle.poll(cx).is_ready() {
-                    if draining {
-                        return Poll::Ready(None);
-                    }
-                    stats.downstream_cx_idle_timeout().inc();
-                    draining = true;
-                    goaway.make();
-                    idle.set(patience);
-                    // Leaves the waker with it.
-                    let _ = idle.poll(cx);
+            if streams.active() == 0
+                && let Poll::Ready(idle) = lifetime.poll_idle(cx)
+            {
+                match idle {
+                    Idle::End => return Poll::Ready(None),
+                    Idle::Drain => goaway.make(),
                 }
             }
             Poll::Pending
@@ -115,21 +91,7 @@ pub async fn serve(quic: quinn::Connection, mut connection: Connection) {
             None => break,
         };
         incoming.set(quic.accept_bi());
-        idle.set(None);
-        requests += 1;
-        let max = settings.max_requests_per_connection;
-        let why = if draining {
-            None
-        } else if max != 0 && requests >= max {
-            Some(stats.downstream_cx_max_requests_reached())
-        } else if connection.worker.closing() {
-            Some(stats.downstream_cx_drain_close())
-        } else {
-            None
-        };
-        if let Some(counter) = why {
-            counter.inc();
-            draining = true;
+        if lifetime.take_stream(&connection.worker) {
             goaway.make();
         }
         let stream = H3Stream {
@@ -144,7 +106,7 @@ pub async fn serve(quic: quinn::Connection, mut connection: Connection) {
         connection.worker.spawn(serve_stream(exchange, recv, info, connection.buffer_limit));
     }
     quic.close(Code::NO_ERROR.into(), b"");
-    destroyed(stats, by_peer && !draining, streams.active() > 0 || streams.has_lost());
+    destroyed(stats, by_peer && !lifetime.is_draining(), streams.active() > 0 || streams.has_lost());
 }
 
 /// Serves one stream: reads its head, then hands it on.

@@ -4,6 +4,7 @@ mod exchange;
 mod h1;
 mod h2;
 mod h3;
+mod lifetime;
 mod limits;
 mod linger;
 

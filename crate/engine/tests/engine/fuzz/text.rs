@@ -35,22 +35,7 @@ const WORDS: &[&str] = &[
 
 fn info() -> StreamInfo {
     let address = "127.0.0.1:1".parse().unwrap();
-    StreamInfo::new(
-        Rc::new(ConnectionInfo {
-            peer: address,
-            remote: address,
-            local: address,
-            local_restored: false,
-            tls: None,
-            tlvs: Vec::new(),
-            id: 4,
-            entrance: None,
-            accepted: None,
-            handshake: None,
-        }),
-        Protocol::Http11,
-        1,
-    )
+    StreamInfo::new(Rc::new(ConnectionInfo::plain(4, address, address)), Protocol::Http11, 1)
 }
 
 fn headers() -> HeaderList {
